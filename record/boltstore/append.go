@@ -1,0 +1,379 @@
+package boltstore
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/wstape/wstape/record"
+	"github.com/wstape/wstape/tape"
+)
+
+const (
+	// blockBytes is how much of a session's stream makes a full block.
+	blockBytes = 128 << 10
+	// tailBytes is how much may be in tails only; past it the oldest are merged
+	// into blocks however small.
+	tailBytes = 8 << 20
+)
+
+// change is what one write does to a session. The live session is not touched
+// before the transaction has been committed, so that a failed write can be
+// tried again.
+type change struct {
+	live   *live
+	entry  record.Entry
+	rest   record.Segment // what of the stream is in no block afterwards
+	tail   []record.Segment
+	merged bool // a block was made, so the tails before hold nothing of it any more
+	store  bool // the session itself is written
+}
+
+// Append implements [record.Writer].
+func (s *Store) Append(_ context.Context, b record.Batch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.write(b, mergeOld); err != nil {
+		return fmt.Errorf("write tape %s: %w", s.path, err)
+	}
+	s.changes.Bump()
+	return nil
+}
+
+// What is merged beside the sessions that have a full block or have ended.
+type merging int
+
+const (
+	mergeOld merging = iota // the oldest tails, when there are too many
+	mergeAll
+)
+
+// write stores a batch in one transaction. The caller holds s.mu.
+func (s *Store) write(b record.Batch, merge merging) error {
+	changes := map[uint64]*change{}
+	var order []*change
+	get := func(n uint64, l *live) *change {
+		c := changes[n]
+		if c == nil {
+			c = &change{live: l, entry: l.entry, rest: l.rest}
+			changes[n] = c
+			order = append(order, c)
+		}
+		return c
+	}
+	var values []value
+	for _, e := range b.Entries {
+		l, err := s.lively(e.N)
+		if err != nil {
+			return err
+		}
+		c := get(e.N, l)
+		c.entry = e
+		c.store = c.store || !c.live.stored || e.State != tape.Open
+	}
+	for i := range b.Segments {
+		seg := &b.Segments[i]
+		l := s.live[seg.Session]
+		if l == nil && changes[seg.Session] == nil {
+			return fmt.Errorf("session %d: %w", seg.Session, record.ErrNotFound)
+		}
+		values = get(seg.Session, l).add(s, seg, values)
+	}
+	for _, n := range s.overdue(merge) {
+		values = get(n, s.live[n]).merge(s, values)
+	}
+	for _, c := range order {
+		if c.entry.State != tape.Open {
+			values = c.merge(s, values)
+		}
+	}
+	for _, w := range b.Windows {
+		values = append(values, s.seal(windows, windowKey(w.Session, w.From, w.Offset), w.Bytes, record.S2))
+	}
+	newTail := s.tailOf(order)
+	if newTail.size > 0 {
+		values = append(values, s.sealTail(order, newTail.key))
+	}
+	values, err := s.storeEntries(order, values)
+	if err != nil {
+		return err
+	}
+	freed := s.freedTails(order)
+	if err := s.commit(values, order, freed); err != nil {
+		return err
+	}
+	s.apply(order, freed, newTail)
+	return nil
+}
+
+// lively returns the live session of that number, a new one if there is none.
+// Of one that has ended it knows what is stored, so that a batch which is
+// appended again changes nothing.
+func (s *Store) lively(n uint64) (*live, error) {
+	if l := s.live[n]; l != nil {
+		return l, nil
+	}
+	l := &live{rest: record.Segment{Session: n}}
+	if n > s.stored {
+		return l, nil
+	}
+	err := s.view(func(tx *bbolt.Tx) error {
+		sealed := sessions.in(tx).Get(number(n))
+		if sealed == nil {
+			return nil
+		}
+		e, err := s.openEntry(number(n), sealed)
+		l.entry, l.stored, l.rest.Offset = e, true, e.Size
+		return err
+	})
+	return l, err
+}
+
+// add takes a segment into the session's stream. What is there already is left out.
+func (c *change) add(s *Store, seg *record.Segment, values []value) []value {
+	if seg.Offset < c.rest.End() {
+		return values
+	}
+	if len(c.rest.Raw) == 0 {
+		if len(seg.Raw) >= blockBytes {
+			c.merged, c.store = true, true
+			c.rest = after(seg)
+			return append(values, s.sealBlock(seg))
+		}
+		c.rest = *seg
+		c.rest.Raw = append([]byte(nil), seg.Raw...)
+	} else {
+		c.rest.Raw = append(c.rest.Raw, seg.Raw...)
+	}
+	c.tail = append(c.tail, *seg)
+	if len(c.rest.Raw) >= blockBytes {
+		return c.merge(s, values)
+	}
+	return values
+}
+
+// after is the empty rest behind a segment.
+func after(seg *record.Segment) record.Segment {
+	return record.Segment{Session: seg.Session, Offset: seg.End()}
+}
+
+// merge makes a block of what is in tails only.
+func (c *change) merge(s *Store, values []value) []value {
+	if len(c.rest.Raw) == 0 {
+		return values
+	}
+	values = append(values, s.sealBlock(&c.rest))
+	c.rest = after(&c.rest) // a new buffer: a failed write must find its data again
+	c.tail, c.merged, c.store = nil, true, true
+	return values
+}
+
+func (s *Store) sealBlock(seg *record.Segment) value {
+	body := record.AppendBlock(make([]byte, 0, len(seg.Raw)+16), seg)
+	return s.seal(blocks, blockKey(seg.Session, seg.Offset), body, record.Zstd)
+}
+
+// overdue lists the sessions whose tails must go: all of them, or those in the
+// oldest tails while there are too many bytes in tails.
+func (s *Store) overdue(merge merging) []uint64 {
+	var out []uint64
+	excess := s.tailSize - tailBytes
+	for _, t := range s.tails {
+		if merge == mergeOld && excess <= 0 {
+			break
+		}
+		out = append(out, t.sessions...)
+		excess -= t.size
+	}
+	slices.Sort(out)
+	return slices.DeleteFunc(slices.Compact(out), func(n uint64) bool { return s.live[n] == nil })
+}
+
+// tailOf describes the tail block that the changes need, if they need one.
+func (s *Store) tailOf(order []*change) tail {
+	t := tail{key: 1}
+	if n := len(s.tails); n > 0 {
+		t.key = s.tails[n-1].key + 1
+	}
+	for _, c := range order {
+		for _, seg := range c.tail {
+			t.size += len(seg.Raw)
+		}
+		if len(c.tail) > 0 {
+			t.sessions = append(t.sessions, c.entry.N)
+		}
+	}
+	t.needed = len(t.sessions)
+	return t
+}
+
+func (s *Store) sealTail(order []*change, key uint64) value {
+	var body []byte
+	for _, c := range order {
+		for i := range c.tail {
+			body = record.AppendTail(body, &c.tail[i])
+		}
+	}
+	return s.seal(tails, number(key), body, record.S2)
+}
+
+func (s *Store) storeEntries(order []*change, values []value) ([]value, error) {
+	for _, c := range order {
+		if !c.store {
+			continue
+		}
+		v, err := s.sealEntry(&c.entry)
+		if err != nil {
+			return nil, err
+		}
+		values = append(values, v)
+	}
+	return values, nil
+}
+
+// freedTails lists the tails that nobody needs once the changes are committed.
+func (s *Store) freedTails(order []*change) map[uint64]bool {
+	needed := map[uint64]int{}
+	for _, t := range s.tails {
+		needed[t.key] = t.needed
+	}
+	freed := map[uint64]bool{}
+	for _, c := range order {
+		if !c.merged {
+			continue
+		}
+		for _, key := range c.live.tails {
+			if needed[key]--; needed[key] == 0 {
+				freed[key] = true
+			}
+		}
+	}
+	return freed
+}
+
+func (s *Store) commit(values []value, order []*change, freed map[uint64]bool) error {
+	return guard(func() error {
+		return s.db.Update(func(tx *bbolt.Tx) error {
+			for _, v := range values {
+				if err := v.in.in(tx).Put(v.key, v.bytes); err != nil {
+					return err
+				}
+			}
+			for key := range freed {
+				if err := tails.in(tx).Delete(number(key)); err != nil {
+					return err
+				}
+			}
+			for _, c := range order {
+				if err := markOpen(tx, c); err != nil {
+					return err
+				}
+			}
+			return meta.in(tx).Put([]byte("last"), number(s.last))
+		})
+	})
+}
+
+// markOpen keeps the list of sessions that a crash would interrupt.
+func markOpen(tx *bbolt.Tx, c *change) error {
+	switch {
+	case c.entry.State != tape.Open:
+		return open.in(tx).Delete(number(c.entry.N))
+	case !c.live.stored:
+		return open.in(tx).Put(number(c.entry.N), []byte{})
+	}
+	return nil
+}
+
+// apply makes memory agree with what was committed.
+func (s *Store) apply(order []*change, freed map[uint64]bool, newTail tail) {
+	for _, c := range order {
+		n, l := c.entry.N, c.live
+		if c.merged {
+			for i := range s.tails {
+				if slices.Contains(l.tails, s.tails[i].key) {
+					s.tails[i].needed--
+				}
+			}
+			l.tails = nil
+		}
+		if len(c.tail) > 0 {
+			l.tails = append(l.tails, newTail.key)
+		}
+		l.entry, l.rest, l.stored = c.entry, c.rest, l.stored || c.store
+		s.last, s.stored = max(s.last, n), max(s.stored, n)
+		if c.entry.State == tape.Open {
+			s.live[n] = l
+		} else {
+			delete(s.live, n)
+		}
+	}
+	s.tails = slices.DeleteFunc(s.tails, func(t tail) bool {
+		if freed[t.key] {
+			s.tailSize -= t.size
+		}
+		return freed[t.key]
+	})
+	if newTail.size > 0 {
+		s.tails = append(s.tails, newTail)
+		s.tailSize += newTail.size
+	}
+}
+
+// SetLabel implements [record.Store].
+func (s *Store) SetLabel(_ context.Context, n uint64, l record.Label) error {
+	body, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	return s.edit(n, func(tx *bbolt.Tx) error {
+		v := s.seal(labels, number(n), body, record.Plain)
+		return labels.in(tx).Put(v.key, v.bytes)
+	})
+}
+
+// Delete implements [record.Store].
+func (s *Store) Delete(_ context.Context, n uint64) error {
+	return s.edit(n, func(tx *bbolt.Tx) error {
+		if l := s.live[n]; l != nil && l.entry.State == tape.Open {
+			return fmt.Errorf("session %d: %w", n, record.ErrOpen)
+		}
+		for _, b := range []bucket{sessions, open, labels, blocks, windows} {
+			if err := deletePrefix(b.in(tx), number(n)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// edit changes a session that must be there.
+func (s *Store) edit(n uint64, f func(tx *bbolt.Tx) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := guard(func() error {
+		return s.db.Update(func(tx *bbolt.Tx) error {
+			if sessions.in(tx).Get(number(n)) == nil {
+				return fmt.Errorf("session %d: %w", n, record.ErrNotFound)
+			}
+			return f(tx)
+		})
+	})
+	if err == nil {
+		s.changes.Bump()
+	}
+	return err
+}
+
+func deletePrefix(b *bbolt.Bucket, prefix []byte) error {
+	c := b.Cursor()
+	for k, _ := c.Seek(prefix); k != nil && len(k) >= len(prefix) && string(k[:len(prefix)]) == string(prefix); k, _ = c.Seek(prefix) {
+		if err := b.Delete(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}

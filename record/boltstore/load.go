@@ -1,0 +1,173 @@
+package boltstore
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/wstape/wstape/record"
+	"github.com/wstape/wstape/tape"
+)
+
+// load finds what a writer that did not come to its end left behind: sessions
+// marked open, and tails. After it, memory shows them as interrupted sessions
+// with everything that was written of them; the file is as it was.
+func (s *Store) load(tx *bbolt.Tx) error {
+	err := open.in(tx).ForEach(func(k, _ []byte) error {
+		_, err := s.recall(tx, k)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = tails.in(tx).ForEach(func(k, sealed []byte) error {
+		segments, err := s.openTail(k, sealed)
+		if err != nil {
+			return nil // check reports it; the rest is worth having
+		}
+		for i := range segments {
+			if err := s.reclaim(tx, binary.BigEndian.Uint64(k), &segments[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, l := range s.live {
+		if err := s.catchUp(tx, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recall loads one session that was not finished, nil if it cannot be read.
+func (s *Store) recall(tx *bbolt.Tx, key []byte) (*live, error) {
+	if len(key) != 8 {
+		return nil, nil
+	}
+	n := binary.BigEndian.Uint64(key)
+	if l := s.live[n]; l != nil {
+		return l, nil
+	}
+	entry, err := s.openEntry(key, sessions.in(tx).Get(key))
+	if errors.Is(err, record.ErrCorrupt) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	l := &live{entry: entry, stored: true, rest: record.Segment{Session: n, Offset: s.blocksEnd(tx, n)}}
+	if entry.State == tape.Open {
+		l.entry.State = tape.Interrupted
+	}
+	s.live[n] = l
+	return l, nil
+}
+
+// blocksEnd returns how much of a session's stream is in blocks.
+func (s *Store) blocksEnd(tx *bbolt.Tx, n uint64) uint64 {
+	k, sealed := seekBefore(blocks.in(tx).Cursor(), blockKey(n+1, 0))
+	if len(k) != 16 || binary.BigEndian.Uint64(k) != n {
+		return 0
+	}
+	seg, err := s.openBlock(k, sealed)
+	if err != nil {
+		return binary.BigEndian.Uint64(k[8:])
+	}
+	return seg.End()
+}
+
+// reclaim takes a segment out of a tail into the end of its session's stream,
+// unless a block has it already.
+func (s *Store) reclaim(tx *bbolt.Tx, tailKey uint64, seg *record.Segment) error {
+	l, err := s.recall(tx, number(seg.Session))
+	if err != nil || l == nil || seg.Offset < l.rest.End() {
+		return err
+	}
+	if len(l.rest.Raw) == 0 {
+		l.rest = *seg
+		l.rest.Raw = append([]byte(nil), seg.Raw...)
+		return nil
+	}
+	if seg.Offset > l.rest.End() {
+		return nil // a damaged tail lies between: what follows cannot be joined
+	}
+	l.rest.Raw = append(l.rest.Raw, seg.Raw...)
+	return nil
+}
+
+// catchUp counts what was written after the session itself was.
+func (s *Store) catchUp(tx *bbolt.Tx, l *live) error {
+	n := l.entry.N
+	err := s.eachBlock(tx, n, l.entry.Size, func(seg record.Segment) bool {
+		return seg.Lost > 0 || l.entry.Extend(&seg) == nil
+	})
+	if err != nil {
+		return err
+	}
+	if l.entry.Size < l.rest.End() {
+		return l.entry.Extend(&l.rest)
+	}
+	return nil
+}
+
+// settle makes the file say what load found out.
+func (s *Store) settle() error {
+	if len(s.live) == 0 {
+		return s.dropTails()
+	}
+	var b record.Batch
+	for _, l := range s.live {
+		b.Entries = append(b.Entries, l.entry)
+	}
+	if err := s.write(b, mergeAll); err != nil {
+		return fmt.Errorf("recover: %w", err)
+	}
+	return s.dropTails()
+}
+
+func (s *Store) dropTails() error {
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		return deletePrefix(tails.in(tx), nil)
+	})
+}
+
+func (s *Store) openTail(k, sealed []byte) ([]record.Segment, error) {
+	if len(k) != 8 {
+		return nil, fmt.Errorf("tails %x: %w: wrong key", k, record.ErrCorrupt)
+	}
+	body, err := s.open(tails, k, sealed)
+	if err != nil {
+		return nil, err
+	}
+	segments, err := record.ParseTail(body)
+	if err != nil {
+		return nil, fmt.Errorf("tails %x: %w", k, err)
+	}
+	return segments, nil
+}
+
+func (s *Store) openBlock(k, sealed []byte) (record.Segment, error) {
+	body, err := s.open(blocks, k, sealed)
+	if err != nil {
+		return record.Segment{}, err
+	}
+	seg, err := record.ParseBlock(binary.BigEndian.Uint64(k), binary.BigEndian.Uint64(k[8:]), body)
+	if err != nil {
+		return seg, fmt.Errorf("blocks %x: %w", k, err)
+	}
+	return seg, nil
+}
+
+// seekBefore returns the last entry whose key is below key.
+func seekBefore(c *bbolt.Cursor, key []byte) (k, v []byte) {
+	if k, _ := c.Seek(key); k == nil {
+		return c.Last()
+	}
+	return c.Prev()
+}

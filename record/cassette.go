@@ -1,0 +1,312 @@
+package record
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/wstape/wstape/internal/wire"
+	"github.com/wstape/wstape/tape"
+)
+
+// cassetteVersion stands in a cassette's first line.
+const cassetteVersion = 1
+
+type cassetteHead struct {
+	Version int             `json:"wstape"`
+	Session json.RawMessage `json:"session"`
+}
+
+// WriteCassette writes one session as JSON lines: a line for the session, then
+// the lines of `show --json`. Several sessions may be written one after another.
+func WriteCassette(ctx context.Context, w io.Writer, r Reader, n uint64) error {
+	entry, err := r.Session(ctx, n)
+	if err != nil {
+		return err
+	}
+	entry.N = 0 // a number means something on its tape only
+	session, err := entry.MarshalFull()
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(w, 64<<10)
+	enc := json.NewEncoder(out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(cassetteHead{cassetteVersion, session}); err != nil {
+		return err
+	}
+	for line, err := range Lines(ctx, r, n, ReadOptions{}) {
+		if err != nil {
+			return errors.Join(err, out.Flush())
+		}
+		if err := enc.Encode(line); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
+}
+
+// CassetteError is a mistake in a cassette and where it stands. Column is 0
+// when it is the line as a whole.
+type CassetteError struct {
+	Line, Column int
+	Err          error
+}
+
+func (e *CassetteError) Error() string {
+	if e.Column == 0 {
+		return fmt.Sprintf("line %d: %v", e.Line, e.Err)
+	}
+	return fmt.Sprintf("line %d, column %d: %v", e.Line, e.Column, e.Err)
+}
+
+func (e *CassetteError) Unwrap() error { return e.Err }
+
+// ReadCassette adds the sessions of a cassette to a tape and returns their
+// numbers. A mistake in it is a [*CassetteError]; the sessions before the
+// mistaken one are on the tape then, whole.
+func ReadCassette(ctx context.Context, in io.Reader, w Writer) ([]uint64, error) {
+	c := &cassetteReader{ctx: ctx, w: w}
+	lines := bufio.NewReaderSize(in, 64<<10)
+	for number := 1; ; number++ {
+		text, err := lines.ReadBytes('\n')
+		if err != nil && err != io.EOF {
+			return c.numbers, err
+		}
+		if trimmed := bytes.TrimSpace(text); len(trimmed) > 0 && !bytes.HasPrefix(trimmed, []byte("//")) {
+			if err := c.line(trimmed); err != nil {
+				return c.numbers, locate(err, number, text)
+			}
+		}
+		if err == io.EOF {
+			break
+		}
+	}
+	if c.session == nil && len(c.numbers) == 0 {
+		return nil, errors.New("there is no session in it: the first line of a cassette is {\"wstape\":1,\"session\":{…}}")
+	}
+	return c.numbers, c.finish()
+}
+
+// locate says where in the line a mistake stands.
+func locate(err error, line int, text []byte) error {
+	var store storeError
+	if errors.As(err, &store) {
+		return store.error
+	}
+	column := 0
+	var syntax *json.SyntaxError
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		column = int(syntax.Offset)
+	case errors.As(err, &wrong):
+		column = int(wrong.Offset)
+	default:
+		if _, name, ok := strings.Cut(err.Error(), "unknown field "); ok {
+			column = bytes.Index(text, []byte(name)) + 1
+		}
+	}
+	return &CassetteError{Line: line, Column: column, Err: err}
+}
+
+// storeError is an error of the tape that is written, not of the cassette.
+type storeError struct{ error }
+
+type cassetteReader struct {
+	ctx     context.Context
+	w       Writer
+	numbers []uint64
+
+	session *Entry
+	enc     encoder
+	segment Segment
+	ended   bool // the session's first line said how it ended
+	closing *tape.Message
+	t       time.Duration
+}
+
+func (c *cassetteReader) line(text []byte) error {
+	var head struct {
+		Version *int            `json:"wstape"`
+		Session json.RawMessage `json:"session"`
+	}
+	if err := json.Unmarshal(text, &head); err != nil {
+		return err
+	}
+	if head.Version != nil {
+		if *head.Version != cassetteVersion {
+			return fmt.Errorf("%w: cassette version %d, this wstape reads %d", ErrVersion, *head.Version, cassetteVersion)
+		}
+		return c.begin(head.Session)
+	}
+	if c.session == nil {
+		return errors.New("a message before the first session: the first line of a cassette is {\"wstape\":1,\"session\":{…}}")
+	}
+	line := tape.Line{T: c.t}
+	if err := json.Unmarshal(text, &line); err != nil {
+		return err
+	}
+	c.t = line.T
+	return c.put(&line)
+}
+
+func (c *cassetteReader) begin(text json.RawMessage) error {
+	if err := c.finish(); err != nil {
+		return err
+	}
+	e := &Entry{}
+	e.URL, e.Status, e.State, e.Started = "/", 101, tape.Closed, time.Now()
+	if len(text) > 0 {
+		if err := json.Unmarshal(text, &e.Session); err != nil {
+			return err
+		}
+	}
+	if e.ID == (tape.ID{}) {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return err
+		}
+		e.ID = tape.ID(id)
+	}
+	if e.State == tape.Open {
+		e.State = tape.Interrupted // it was exported while it was open
+	}
+	n, err := c.w.Begin(c.ctx)
+	if err != nil {
+		return storeError{err}
+	}
+	e.N, e.Frames, e.Bytes = n, tape.Counts{}, tape.Counts{}
+	c.session, c.enc, c.ended, c.closing, c.t = e, encoder{seq: 1}, e.Ending != nil, nil, 0
+	c.segment = c.enc.segment(n)
+	return nil
+}
+
+// put appends a line's records.
+func (c *cassetteReader) put(l *tape.Line) error {
+	b := c.segment.Raw
+	switch {
+	case l.Gap != nil:
+		b = c.enc.gap(b, tape.Client, *l.Gap, l.T)
+	case l.Note != nil:
+		b = c.enc.note(b, *l.Note, l.T)
+	default:
+		b = c.message(b, l.Message)
+	}
+	c.segment.Raw = b
+	if len(b) < segmentBytes {
+		return nil
+	}
+	return c.flush()
+}
+
+// message appends the frames of a message: what came in, what became of it,
+// what went out.
+func (c *cassetteReader) message(b []byte, m *tape.Message) []byte {
+	in, out := tape.LegIn, tape.LegOut
+	if m.Op == tape.Close {
+		c.closing = m
+	}
+	switch m.Fate {
+	case tape.Dropped:
+		b = c.frames(b, m, &m.Content, in)
+	case tape.Edited:
+		if m.Received != nil {
+			b = c.frames(b, &tape.Message{From: m.From, T: m.T}, m.Received, in)
+		}
+	case tape.Passed:
+		return c.frames(b, m, &m.Content, tape.LegBoth)
+	}
+	b = c.enc.decision(b, tape.Decision{From: m.From, Fate: m.Fate, By: m.By}, m.T)
+	if m.Fate != tape.Dropped {
+		b = c.frames(b, m, &m.Content, out)
+	}
+	return b
+}
+
+// frames appends a payload as the frames that it had, if they are known and fit.
+func (c *cassetteReader) frames(b []byte, m *tape.Message, content *tape.Content, leg tape.Leg) []byte {
+	payload := content.Payload
+	part := tape.Part{Begin: true, Masked: m.From == tape.Client, Violation: m.Violation}
+	if content.Op == tape.OpRaw {
+		part = tape.Part{Raw: true, Len: uint64(len(payload)), Payload: payload, Violation: m.Violation}
+		return c.enc.part(b, m.From, leg, &part, m.T)
+	}
+	sizes := m.Frames
+	var sum uint64
+	for _, n := range sizes {
+		sum += n
+	}
+	if len(sizes) == 0 || sum != uint64(len(payload)) {
+		sizes = []uint64{uint64(len(payload))}
+	}
+	rsv := uint8(0)
+	if m.Error != "" {
+		rsv = 4 // wire bytes that could not be inflated
+	}
+	op := content.Op
+	for i, n := range sizes {
+		fin := i == len(sizes)-1 && !m.Partial
+		part.Head, part.Len, part.Payload = wire.Head(fin, rsv, op), n, payload[:n]
+		b = c.enc.part(b, m.From, leg, &part, m.T)
+		payload, op, rsv, part.Violation = payload[n:], tape.Continuation, 0, ""
+	}
+	return b
+}
+
+func (c *cassetteReader) flush() error {
+	if err := c.session.Extend(&c.segment); err != nil {
+		return err
+	}
+	e := *c.session
+	e.State, e.Ending = tape.Open, nil
+	if err := c.w.Append(c.ctx, Batch{Entries: []Entry{e}, Segments: []Segment{c.segment}}); err != nil {
+		return storeError{err}
+	}
+	c.segment = c.enc.segment(e.N)
+	return nil
+}
+
+// finish ends the session that is being read.
+func (c *cassetteReader) finish() error {
+	if c.session == nil {
+		return nil
+	}
+	e := c.session
+	c.session = nil
+	duration := e.Duration
+	if err := e.Extend(&c.segment); err != nil {
+		return err
+	}
+	e.Duration = max(e.Duration, duration)
+	if !c.ended && e.State == tape.Closed {
+		e.Ending = &tape.Ending{Kind: tape.EndEOF}
+		if m := c.closing; m != nil {
+			code, reason, _ := tape.ParseClose(m.Payload)
+			e.Ending = &tape.Ending{Kind: tape.EndClose, Code: code, Reason: reason, From: &m.From}
+		}
+	}
+	b := Batch{Entries: []Entry{*e}}
+	if len(c.segment.Raw) > 0 {
+		b.Segments = []Segment{c.segment}
+	}
+	if err := c.w.Append(c.ctx, b); err != nil {
+		return storeError{err}
+	}
+	c.numbers = append(c.numbers, e.N)
+	// What was written as a session's tags and notes goes with it.
+	if s, ok := c.w.(interface {
+		SetLabel(context.Context, uint64, Label) error
+	}); ok && (len(e.Tags) > 0 || len(e.Notes) > 0) {
+		return s.SetLabel(c.ctx, e.N, Label{Tags: e.Tags, Notes: e.Notes})
+	}
+	return nil
+}

@@ -1,0 +1,547 @@
+package record
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/wstape/wstape/internal/wire"
+	"github.com/wstape/wstape/tape"
+)
+
+// Options of a [Recorder]. The zero value of each means its default.
+type Options struct {
+	Flush    time.Duration    // how long a frame may wait to be written; default 50 ms, at most 500 ms
+	Buffer   int64            // bytes that may wait to be written; default 32 MiB
+	Drop     bool             // when the buffer is full, drop frames and mark the gap instead of holding the links
+	Inflate  uint64           // what one message may inflate to, bytes; default 64 MiB
+	Redactor *Redactor        // applied to handshakes; nil redacts nothing
+	Feed     Feed             // is told what was written, for a live view; may be nil
+	OnError  func(error)      // is told when writing begins to fail, and nil when it works again; may be nil
+	now      func() time.Time // for tests
+	newID    func() (tape.ID, error)
+}
+
+// The default limits.
+const (
+	DefaultFlush   = 50 * time.Millisecond
+	MaxFlush       = 500 * time.Millisecond
+	DefaultBuffer  = 32 << 20
+	DefaultInflate = 64 << 20
+	flushBytes     = 2 << 20 // this much waiting is written at once, whatever the time
+)
+
+// Feed is told what the recorder wrote, in order per session. Its methods are
+// called by the recorder's goroutine and must not block.
+type Feed interface {
+	// Event takes one event; false if there was no room for it.
+	Event(Event) bool
+	// Skipped says how many frames were not turned into events because there
+	// was no room.
+	Skipped(frames uint64)
+}
+
+// Event is a change of a session (Line is nil), or one line of it whose payload
+// is cut to a preview.
+type Event struct {
+	Session *tape.Session // as it stood when the batch was taken; shared, not to be changed
+	Begun   bool          // the handshake has been answered
+	Ended   bool
+	Line    *tape.Line
+}
+
+// Recorder takes down sessions: links append to taps, one goroutine writes what
+// has gathered. Begin, Flush and Close are safe for concurrent use.
+type Recorder struct {
+	store   Writer
+	opts    Options
+	pending atomic.Int64  // bytes not yet written
+	wake    chan struct{} // something is waiting
+	hurry   chan struct{} // it should be written now
+	stop    chan struct{}
+	stopped sync.Once
+	done    chan struct{}
+	bufs    buffers
+	written time.Time // for the flush loop: when it last wrote
+
+	mu     sync.Mutex
+	room   sync.Cond // pending shrank
+	dirty  []*Tap
+	turn   uint64 // flushes begun
+	err    error  // why the last write failed, nil if it did not
+	closed bool
+
+	flushed sync.Cond // on mu: a flush has ended
+	ended   uint64    // flushes ended
+}
+
+// NewRecorder starts the writing goroutine; Close ends it.
+func NewRecorder(store Writer, opts Options) *Recorder {
+	if opts.Flush <= 0 {
+		opts.Flush = DefaultFlush
+	}
+	opts.Flush = min(opts.Flush, MaxFlush)
+	if opts.Buffer <= 0 {
+		opts.Buffer = DefaultBuffer
+	}
+	if opts.Inflate == 0 {
+		opts.Inflate = DefaultInflate
+	}
+	if opts.OnError == nil {
+		opts.OnError = func(error) {}
+	}
+	if opts.newID == nil {
+		opts.newID = func() (tape.ID, error) { id, err := uuid.NewV7(); return tape.ID(id), err }
+	}
+	if opts.now == nil {
+		opts.now = time.Now
+	}
+	r := &Recorder{
+		store: store, opts: opts,
+		wake: make(chan struct{}, 1), hurry: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	r.room.L, r.flushed.L = &r.mu, &r.mu
+	go r.loop()
+	return r
+}
+
+// Begin opens a session that started now: the caller fills in what it knows in
+// s (URL, Upstream, Client, Handshake.Request); the recorder gives it a number,
+// an ID and a start.
+func (r *Recorder) Begin(s tape.Session) (*Tap, error) {
+	n, err := r.store.Begin(context.Background())
+	if err != nil {
+		return nil, fmt.Errorf("begin session: %w", err)
+	}
+	id, err := r.opts.newID()
+	if err != nil {
+		return nil, fmt.Errorf("begin session: %w", err)
+	}
+	s.N, s.ID, s.Started, s.State = n, id, r.opts.now(), tape.Open
+	r.opts.Redactor.Session(&s)
+	t := &Tap{rec: r, session: s, enc: encoder{seq: 1}}
+	t.mu.Lock()
+	t.touch()
+	t.mu.Unlock()
+	return t, nil
+}
+
+// Flush writes everything that was recorded before the call and returns when it
+// is on the tape, or why it is not.
+func (r *Recorder) Flush(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.flushed.Broadcast()
+	})
+	defer stop()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	want := r.turn
+	if len(r.dirty) > 0 {
+		want++ // the flush under way, if any, has passed these by
+	}
+	for r.ended < want && !r.closed && ctx.Err() == nil {
+		signal(r.hurry)
+		r.flushed.Wait()
+	}
+	return errors.Join(ctx.Err(), r.err)
+}
+
+// Close writes what is left and ends the goroutine. If the store refuses even
+// then, the error says so and what was waiting is lost.
+func (r *Recorder) Close() error {
+	r.stopped.Do(func() { close(r.stop) })
+	<-r.done
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (r *Recorder) loop() {
+	defer close(r.done)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-r.stop:
+			r.finish()
+			return
+		case <-r.wake:
+		}
+		timer.Reset(r.opts.Flush)
+		select {
+		case <-r.stop:
+			r.finish()
+			return
+		case <-timer.C:
+		case <-r.hurry:
+		}
+		r.flush(r.retry)
+	}
+}
+
+// finish writes what is left, trying a failing store once more only.
+func (r *Recorder) finish() {
+	r.flush(func(error) bool { return false })
+	r.mu.Lock()
+	r.closed = true
+	r.room.Broadcast()
+	r.flushed.Broadcast()
+	r.mu.Unlock()
+}
+
+// retryPause is how long a failed write waits before it is tried again.
+const retryPause = 250 * time.Millisecond
+
+// retry waits a little after a failed write; false when the recorder is closing.
+func (r *Recorder) retry(error) bool {
+	select {
+	case <-r.stop:
+		return false
+	case <-time.After(retryPause):
+		return true
+	}
+}
+
+// flush writes everything that is waiting. While the store fails, again is
+// asked whether to try once more; what is given up is lost, and r.err says why.
+func (r *Recorder) flush(again func(error) bool) {
+	r.mu.Lock()
+	dirty := r.dirty
+	r.dirty = nil
+	r.turn++
+	r.mu.Unlock()
+
+	taken := make([]taken, 0, len(dirty))
+	var batch Batch
+	var bytes int64
+	for _, t := range dirty {
+		part := t.take()
+		taken = append(taken, part)
+		batch.Entries = append(batch.Entries, part.entry)
+		batch.Segments = append(batch.Segments, part.segments...)
+		for i := range part.segments {
+			bytes += int64(len(part.segments[i].Raw))
+		}
+	}
+	for i := range taken {
+		batch.Windows = taken[i].observe(r, batch.Windows)
+	}
+	var err error
+	for len(dirty) > 0 {
+		err = r.store.Append(context.Background(), batch)
+		if changed := r.setErr(err); changed {
+			r.opts.OnError(err)
+		}
+		if err == nil || !again(err) {
+			break
+		}
+	}
+	for i := range batch.Segments {
+		r.bufs.put(batch.Segments[i].Raw)
+	}
+	r.pending.Add(-bytes)
+	r.mu.Lock()
+	r.ended = r.turn
+	r.room.Broadcast()
+	r.flushed.Broadcast()
+	r.mu.Unlock()
+}
+
+// setErr notes how the last write went and reports whether that is news.
+func (r *Recorder) setErr(err error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	changed := (err == nil) != (r.err == nil)
+	r.err = err
+	return changed
+}
+
+// queue puts a tap on the list of those that have something to write.
+func (r *Recorder) queue(t *Tap) {
+	r.mu.Lock()
+	r.dirty = append(r.dirty, t)
+	r.mu.Unlock()
+	signal(r.wake)
+}
+
+// added counts n bytes that wait to be written.
+func (r *Recorder) added(n int) {
+	if r.pending.Add(int64(n)) > flushBytes {
+		signal(r.hurry)
+	}
+}
+
+// admit waits until there is room for more, which is what holds a link back
+// when the disk cannot keep up. False means: do not record this (the policy is
+// to drop, or the recorder is closed).
+func (r *Recorder) admit() bool {
+	if r.pending.Load() < r.opts.Buffer {
+		return true
+	}
+	if r.opts.Drop {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for r.pending.Load() >= r.opts.Buffer && !r.closed {
+		r.room.Wait()
+	}
+	return !r.closed
+}
+
+// Tap takes down one session. The links of both directions use it at once.
+type Tap struct {
+	rec *Recorder
+
+	mu       sync.Mutex
+	session  tape.Session
+	enc      encoder
+	current  Segment   // grows; Raw is nil between flushes
+	full     []Segment // closed, waiting to be written
+	queued   bool
+	begun    bool // the handshake has been answered
+	told     bool // and the feed has been told
+	ended    bool
+	gaps     [2]tape.Gap // by side: dropped and not yet marked
+	dropping [2]bool     // by side: inside a frame that is being dropped
+
+	watch *watcher // set once; what it holds is the recorder goroutine's own
+}
+
+// Number returns the session's number on its tape.
+func (t *Tap) Number() uint64 { return t.session.N }
+
+// ID returns the session's UUID.
+func (t *Tap) ID() tape.ID { return t.session.ID }
+
+func (t *Tap) clock() time.Duration { return t.rec.opts.now().Sub(t.session.Started) }
+
+// touch puts the tap on the recorder's list. The caller holds t.mu.
+func (t *Tap) touch() {
+	if !t.queued {
+		t.queued = true
+		t.rec.queue(t)
+	}
+}
+
+// write appends one record with put. The caller holds t.mu.
+func (t *Tap) write(size int, put func(b []byte) []byte) {
+	b := t.buffer(size)
+	before := len(b)
+	t.current.Raw = put(b)
+	t.rec.added(len(t.current.Raw) - before)
+}
+
+// buffer returns the current segment's buffer with room for size more bytes,
+// closing the segment first when it is long enough.
+func (t *Tap) buffer(size int) []byte {
+	raw := t.current.Raw
+	switch {
+	case raw == nil:
+		t.current = t.enc.segment(t.session.N)
+		raw = t.rec.bufs.get(size)
+	case len(raw) >= segmentBytes:
+		t.full = append(t.full, t.current)
+		t.current = t.enc.segment(t.session.N)
+		raw = t.rec.bufs.get(largeBuffer)
+	case len(raw)+size > cap(raw) && cap(raw) < largeBuffer:
+		grown := append(t.rec.bufs.get(largeBuffer), raw...)
+		t.rec.bufs.put(raw)
+		raw = grown
+	}
+	return raw
+}
+
+// recordOverhead is more than a record takes beside its payload.
+const recordOverhead = 64
+
+// Parts records what one read brought from one side. It waits when the tape
+// cannot keep up, unless the policy is to drop.
+func (t *Tap) Parts(from tape.Side, parts []tape.Part) {
+	admitted := t.rec.admit()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.clock()
+	if !admitted || t.dropping[from] {
+		parts = t.drop(from, parts, admitted)
+	}
+	if admitted && t.gaps[from] != (tape.Gap{}) && len(parts) > 0 {
+		t.markGap(from, now)
+	}
+	counted := 0
+	for i := range parts {
+		p := &parts[i]
+		t.count(from, p)
+		b := t.buffer(recordOverhead + len(p.Violation) + len(p.Payload))
+		t.current.Raw = t.enc.part(b, from, tape.LegBoth, p, now)
+		counted += len(t.current.Raw) - len(b)
+	}
+	if counted > 0 {
+		t.rec.added(counted)
+	}
+	t.touch()
+}
+
+func (t *Tap) count(from tape.Side, p *tape.Part) {
+	if p.Begin {
+		t.session.Frames.Add(from, 1)
+	}
+	t.session.Bytes.Add(from, uint64(len(p.Payload)))
+}
+
+// drop counts into the gap what is not recorded, and returns the parts that are:
+// once there is room again, those from the next frame on.
+func (t *Tap) drop(from tape.Side, parts []tape.Part, admitted bool) []tape.Part {
+	gap := &t.gaps[from]
+	for i := range parts {
+		p := &parts[i]
+		if admitted && (p.Begin || p.Raw) {
+			t.dropping[from] = false
+			return parts[i:]
+		}
+		t.count(from, p)
+		if p.Begin || p.Raw {
+			gap.Frames++
+		}
+		gap.Bytes += uint64(len(p.Payload))
+		t.dropping[from] = true
+	}
+	return nil
+}
+
+// markGap writes the mark for what was dropped of one side.
+func (t *Tap) markGap(from tape.Side, now time.Duration) {
+	gap := t.gaps[from]
+	gap.Why = "tape buffer full (record.buffer)"
+	t.write(recordOverhead, func(b []byte) []byte { return t.enc.gap(b, from, gap, now) })
+	t.gaps[from] = tape.Gap{}
+}
+
+// Injected records a frame that wstape itself put on a leg, pretending to be
+// from, and who decided so.
+func (t *Tap) Injected(from tape.Side, p tape.Part, by string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.clock()
+	t.write(recordOverhead+len(by)+len(p.Payload), func(b []byte) []byte {
+		b = t.enc.decision(b, tape.Decision{From: from, Fate: tape.Injected, By: []string{by}}, now)
+		return t.enc.part(b, from, tape.LegOut, &p, now)
+	})
+	t.count(from, &p)
+	t.touch()
+}
+
+// Note puts a remark on the tape.
+func (t *Tap) Note(text, by string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.clock()
+	t.write(recordOverhead+len(by)+len(text), func(b []byte) []byte {
+		return t.enc.note(b, tape.Note{Text: text, By: by}, now)
+	})
+	t.touch()
+}
+
+// Answered records the upstream's answer to the handshake.
+func (t *Tap) Answered(upstream string, status int, subprotocol string, extensions []string, h tape.Response) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := &t.session
+	s.Upstream, s.Status, s.Subprotocol, s.Handshake.Response = upstream, status, subprotocol, h
+	s.Extensions = joinFields(extensions)
+	t.rec.opts.Redactor.Session(s)
+	if status != 101 {
+		s.State = tape.Refused
+	}
+	t.begun = true
+	t.watch = newWatcher(s, t.rec.opts.Inflate)
+	t.touch()
+}
+
+// End closes the session. The tap must not be used afterwards.
+func (t *Tap) End(e tape.Ending) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return
+	}
+	now := t.clock()
+	for _, from := range tape.Sides() {
+		if t.gaps[from] != (tape.Gap{}) {
+			t.markGap(from, now)
+		}
+	}
+	t.ended = true
+	t.session.Ending, t.session.Duration = &e, now
+	if t.session.State == tape.Open {
+		t.session.State = tape.Closed
+	}
+	t.touch()
+}
+
+// taken is what one flush takes from a tap.
+type taken struct {
+	tap      *Tap
+	entry    Entry
+	watch    *watcher
+	segments []Segment
+	begun    bool // the feed has not been told yet
+}
+
+func (t *Tap) take() taken {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.current.Raw) > 0 {
+		t.full = append(t.full, t.current)
+	}
+	if !t.ended {
+		t.session.Duration = t.clock()
+	}
+	part := taken{tap: t, entry: Entry{Session: t.session, Size: t.enc.offset}, watch: t.watch, segments: t.full, begun: t.begun && !t.told}
+	t.told = t.begun
+	t.full, t.current, t.queued = nil, Segment{}, false
+	return part
+}
+
+// observe inflates behind the links what needs it, stores windows and feeds the
+// live view.
+func (p *taken) observe(r *Recorder, windows []Window) []Window {
+	w := p.watch
+	if w == nil {
+		return windows
+	}
+	session := p.entry.Session
+	if p.begun && r.opts.Feed != nil {
+		r.opts.Feed.Event(Event{Session: &session, Begun: true})
+	}
+	for i := range p.segments {
+		windows = w.segment(&p.segments[i], &session, r.opts.Feed, windows)
+	}
+	if session.Ending != nil {
+		w.end(&session, r.opts.Feed)
+	}
+	return windows
+}
+
+// Compression reads from a recorded handshake what the two ends agreed on.
+func Compression(s *tape.Session) wire.Compression {
+	c, _, err := wire.Granted([]string{s.Extensions})
+	if err != nil {
+		return wire.Compression{}
+	}
+	return c
+}

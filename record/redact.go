@@ -1,0 +1,146 @@
+package record
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/wstape/wstape/tape"
+)
+
+// Redactor replaces secrets in a recorded handshake by pseudonyms: equal
+// secrets become equal pseudonyms, on one tape and on no other. The wire is not
+// touched. A nil Redactor does nothing. Safe for concurrent use.
+type Redactor struct {
+	key     []byte
+	headers []string
+	query   []string
+}
+
+// DefaultRedactHeaders are the header names whose values are not recorded.
+func DefaultRedactHeaders() []string {
+	return []string{"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-*-token"}
+}
+
+// DefaultRedactQuery are the query keys whose values are not recorded.
+func DefaultRedactQuery() []string {
+	return []string{"*token*", "*secret*", "*passw*", "*apikey*", "*api_key*", "*api-key*", "*signature*", "*auth*", "*credential*", "jwt", "key", "sig"}
+}
+
+// NewRedactor returns a redactor for the given patterns ("*" stands for any
+// characters, case does not matter), keyed by the tape's own key.
+func NewRedactor(key []byte, headers, query []string) (*Redactor, error) {
+	lower := func(in []string) ([]string, error) {
+		out := make([]string, len(in))
+		for i, pattern := range in {
+			out[i] = strings.ToLower(pattern)
+			if _, err := path.Match(out[i], ""); err != nil {
+				return nil, fmt.Errorf("redaction pattern %q: %w", pattern, err)
+			}
+		}
+		return out, nil
+	}
+	r := &Redactor{key: key}
+	var err error
+	if r.headers, err = lower(headers); err != nil {
+		return nil, err
+	}
+	if r.query, err = lower(query); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+const pseudonymPrefix = "redacted:"
+
+// pseudonym returns the secret's stand-in. One that is a stand-in already stays.
+func (r *Redactor) pseudonym(secret string) string {
+	if secret == "" || strings.HasPrefix(secret, pseudonymPrefix) {
+		return secret
+	}
+	mac := hmac.New(sha256.New, r.key)
+	mac.Write([]byte(secret))
+	return pseudonymPrefix + hex.EncodeToString(mac.Sum(nil)[:8])
+}
+
+func matches(patterns []string, name string) bool {
+	name = strings.ToLower(name)
+	return slices.ContainsFunc(patterns, func(p string) bool { ok, _ := path.Match(p, name); return ok })
+}
+
+// Session redacts everything that a session records of its handshake.
+func (r *Redactor) Session(s *tape.Session) {
+	if r == nil {
+		return
+	}
+	s.URL, s.Upstream = r.URL(s.URL), r.URL(s.Upstream)
+	s.Handshake.Request.Target = r.URL(s.Handshake.Request.Target)
+	s.Handshake.Request.Headers = r.fields(s.Handshake.Request.Headers)
+	s.Handshake.Response.Headers = r.fields(s.Handshake.Response.Headers)
+}
+
+func (r *Redactor) fields(in []tape.Header) []tape.Header {
+	out := make([]tape.Header, len(in))
+	for i, h := range in {
+		name, value := h[0], h[1]
+		switch lower := strings.ToLower(name); {
+		case matches(r.headers, name):
+			value = r.secret(lower, value)
+		case lower == "referer" || lower == "location" || lower == "content-location" || lower == "origin":
+			value = r.URL(value)
+		}
+		out[i] = tape.Header{name, value}
+	}
+	return out
+}
+
+// secret keeps what is not secret about a header's value: the scheme of
+// credentials, the names and attributes of cookies.
+func (r *Redactor) secret(name, value string) string {
+	switch name {
+	case "cookie", "set-cookie":
+		parts := strings.Split(value, ";")
+		for i, part := range parts {
+			if key, val, ok := strings.Cut(part, "="); ok && (i == 0 || name == "cookie") {
+				parts[i] = key + "=" + r.pseudonym(val)
+			}
+		}
+		return strings.Join(parts, ";")
+	case "authorization", "proxy-authorization":
+		if scheme, credentials, ok := strings.Cut(value, " "); ok {
+			return scheme + " " + r.pseudonym(credentials)
+		}
+	}
+	return r.pseudonym(value)
+}
+
+// URL redacts the query of a URL or request target, and leaves every other byte.
+func (r *Redactor) URL(url string) string {
+	if r == nil {
+		return url
+	}
+	base, query, ok := strings.Cut(url, "?")
+	if !ok {
+		return url
+	}
+	query, fragment, hasFragment := strings.Cut(query, "#")
+	pairs := strings.Split(query, "&")
+	for i, pair := range pairs {
+		if key, val, ok := strings.Cut(pair, "="); ok && matches(r.query, key) {
+			pairs[i] = key + "=" + r.pseudonym(val)
+		}
+	}
+	url = base + "?" + strings.Join(pairs, "&")
+	if hasFragment {
+		url += "#" + fragment
+	}
+	return url
+}
+
+// joinFields joins the values of a field that may come in several lines
+// (RFC 9110 section 5.3).
+func joinFields(values []string) string { return strings.Join(values, ", ") }

@@ -1,0 +1,93 @@
+package remote
+
+import (
+	"context"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/wstape/wstape/record"
+)
+
+// Tape is what a server needs: the store that the recorder writes, and what
+// brings it up to date.
+type Tape struct {
+	Store record.Store
+	Flush func(context.Context) error                    // writes what is waiting
+	Check func(context.Context) (report []byte, _ error) // checks the tape; JSON
+}
+
+// flushPatience is how long a reader waits for what is waiting to be written;
+// a disk that takes longer must not keep people from looking.
+const flushPatience = 2 * time.Second
+
+// Serve answers calls until ctx is done. It returns nil then.
+func Serve(ctx context.Context, ln net.Listener, t Tape) error {
+	server := &http.Server{
+		Handler:           http.HandlerFunc(t.handle),
+		ReadHeaderTimeout: 10 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve readers of the tape: %w", err)
+	}
+	return nil
+}
+
+func (t Tape) handle(w http.ResponseWriter, r *http.Request) {
+	var req request
+	if err := gob.NewDecoder(r.Body).Decode(&req); err != nil {
+		http.Error(w, "unreadable request: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	var rep reply
+	rep.setErr(t.call(r.Context(), &req, &rep))
+	_ = gob.NewEncoder(w).Encode(&rep)
+}
+
+func (t Tape) call(ctx context.Context, req *request, rep *reply) (err error) {
+	if req.Fresh {
+		flushCtx, cancel := context.WithTimeout(ctx, flushPatience)
+		_ = t.Flush(flushCtx) // the recorder reports its own errors; what is stored can be read all the same
+		cancel()
+	}
+	var entries []record.Entry
+	switch req.Op {
+	case "sessions":
+		entries, err = t.Store.Sessions(ctx, req.N)
+	case "session":
+		entries = make([]record.Entry, 1)
+		entries[0], err = t.Store.Session(ctx, req.N)
+	case "segments":
+		rep.Segments, err = t.Store.Segments(ctx, req.N, req.Offset)
+	case "window":
+		rep.Window, err = t.Store.Window(ctx, req.N, req.From, req.Offset)
+	case "wait":
+		rep.Version, err = t.Store.Wait(ctx, req.Since)
+	case "begin":
+		rep.N, err = t.Store.Begin(ctx)
+	case "append":
+		b := record.Batch{Segments: req.Segments, Windows: req.Windows}
+		if b.Entries, err = unpack(req.Entries); err == nil {
+			err = t.Store.Append(ctx, b)
+		}
+	case "label":
+		err = t.Store.SetLabel(ctx, req.N, req.Label)
+	case "delete":
+		err = t.Store.Delete(ctx, req.N)
+	case "check":
+		rep.Report, err = t.Check(ctx)
+	default:
+		err = fmt.Errorf("the running proxy does not know the call %q: it is of another version", req.Op)
+	}
+	if err != nil {
+		return err
+	}
+	rep.Entries, err = pack(entries)
+	return err
+}

@@ -1,0 +1,130 @@
+package record
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/wstape/wstape/tape"
+)
+
+// Errors that callers branch on; every engine returns them wrapped.
+var (
+	ErrNotFound = errors.New("no such session")           // the tape has no session of that number
+	ErrOpen     = errors.New("the session is still open") // it cannot be removed while it is being recorded
+	ErrNotATape = errors.New("not a wstape tape")
+	ErrVersion  = errors.New("written by a newer wstape")
+	ErrCorrupt  = errors.New("damaged")
+	ErrBusy     = errors.New("held by another process")
+)
+
+// Segment is a run of a session's stream, cut at record boundaries. With Seq
+// and T it can be decoded without what came before it.
+type Segment struct {
+	Session uint64
+	Offset  uint64        // of its first byte in the session's stream
+	Seq     uint64        // number of the next frame that begins in it
+	T       time.Duration // time of the record before it
+	Raw     []byte
+	Lost    uint64 // bytes of the stream that stood here and cannot be read; Raw is then empty
+	Why     string // why they cannot
+}
+
+// End returns the offset behind the segment.
+func (s *Segment) End() uint64 { return s.Offset + uint64(len(s.Raw)) + s.Lost }
+
+// Window is what one side's inflater knew at a point of the stream, so that
+// reading compressed messages can begin there.
+type Window struct {
+	Session uint64
+	From    tape.Side
+	Offset  uint64 // of the first record that it applies to
+	Bytes   []byte // at most 32 KiB
+}
+
+// Entry is a session as a tape keeps it.
+type Entry struct {
+	tape.Session
+	Size uint64 // bytes of its stream
+}
+
+// Extend counts what a segment adds to the entry's stream: how an engine brings
+// an entry up to date with segments that were stored after it. What the entry
+// knows already is not counted again.
+func (e *Entry) Extend(s *Segment) error {
+	d := newDecoder(s)
+	var r Record
+	for d.next(&r) {
+		if r.Offset < e.Size {
+			continue
+		}
+		switch r.Kind {
+		case kindFrame:
+			e.Frames.Add(r.From, 1)
+			e.Bytes.Add(r.From, uint64(len(r.Payload)))
+			e.Duration = max(e.Duration, r.T)
+		case kindPiece, kindRaw:
+			e.Bytes.Add(r.From, uint64(len(r.Payload)))
+		case kindGap:
+			e.Frames.Add(r.From, r.Gap.Frames)
+			e.Bytes.Add(r.From, r.Gap.Bytes)
+		}
+		e.Size = r.End
+	}
+	return d.err
+}
+
+// Batch is what one Append writes, all of it or nothing.
+type Batch struct {
+	Entries  []Entry // begun, changed and ended sessions
+	Segments []Segment
+	Windows  []Window
+}
+
+// Label is what the operator attaches to a session; it may change at any time.
+type Label struct {
+	Tags  map[string]string // "" as value deletes nothing: a tag may be a bare key
+	Notes []string
+}
+
+// Reader reads a tape a page at a time: no call holds anything of the engine
+// when it returns, so a reader may take as long as it likes between calls.
+// Implementations are safe for concurrent use.
+type Reader interface {
+	// Sessions returns the sessions numbered above after, in order, at most a
+	// page of them; none when there are no more.
+	Sessions(ctx context.Context, after uint64) ([]Entry, error)
+	// Session returns one session, or an error that wraps ErrNotFound.
+	Session(ctx context.Context, n uint64) (Entry, error)
+	// Segments returns a page of a session's stream, beginning with the segment
+	// that holds offset; none when the stream is not that long (yet).
+	Segments(ctx context.Context, n, offset uint64) ([]Segment, error)
+	// Window returns the last window of one side at or before offset; its Bytes
+	// are nil and its Offset 0 if there is none.
+	Window(ctx context.Context, n uint64, from tape.Side, offset uint64) (Window, error)
+	// Wait returns the tape's version, which grows with every change, as soon as
+	// it is above since.
+	Wait(ctx context.Context, since uint64) (uint64, error)
+}
+
+// Writer adds sessions to a tape.
+type Writer interface {
+	// Begin reserves a session number. Nothing is stored until Append.
+	Begin(ctx context.Context) (uint64, error)
+	// Append stores the batch. Appending a segment that is there already changes
+	// nothing, so that a batch whose fate is unknown can be appended again.
+	Append(ctx context.Context, b Batch) error
+}
+
+// Store is a tape: what every engine implements and [storetest] checks.
+//
+// [storetest]: https://pkg.go.dev/github.com/wstape/wstape/record/storetest
+type Store interface {
+	Reader
+	Writer
+	// SetLabel replaces a session's tags and notes.
+	SetLabel(ctx context.Context, n uint64, l Label) error
+	// Delete removes a session; an open one is refused with ErrOpen.
+	Delete(ctx context.Context, n uint64) error
+	Close() error
+}

@@ -1,0 +1,326 @@
+package record
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/wstape/wstape/internal/wire"
+	"github.com/wstape/wstape/tape"
+)
+
+// The kinds of record and the bits of a record's first byte. The layout is in
+// docs/format.md, section "Records".
+const (
+	kindFrame    = 0
+	kindPiece    = 1 // more payload of the side's current frame
+	kindRaw      = 2 // bytes that are not frames
+	kindGap      = 3
+	kindNote     = 4
+	kindDecision = 5
+	kindTorn     = 7 // never on a tape: a reader's word that a side's stream has a hole here
+
+	kindBits   = 0x07
+	fromBit    = 0x08
+	maskedBit  = 0x10
+	cutBit     = 0x20 // the payload goes on in later pieces, or was cut off
+	extraBit   = 0x40 // an extra byte follows: leg, violation
+	legBits    = 0x03
+	violateBit = 0x04
+)
+
+// Record is one decoded record. Its Payload points into the segment.
+type Record struct {
+	Kind      byte
+	From      tape.Side
+	Leg       tape.Leg
+	Masked    bool
+	Head      byte // of a frame: FIN, RSV, opcode
+	Mask      uint32
+	Offset    uint64 // of the record in the stream
+	End       uint64 // offset behind it
+	Seq       uint64 // of a frame or raw bytes
+	T         time.Duration
+	Len       uint64 // of a frame: what the header announces
+	Payload   []byte // unmasked
+	Violation string
+	Gap       tape.Gap
+	Note      tape.Note
+	Decision  tape.Decision
+}
+
+// encoder appends records to a session's stream and keeps what the next one is
+// relative to.
+type encoder struct {
+	offset uint64 // of the next record
+	seq    uint64 // of the next frame
+	t      time.Duration
+}
+
+// segment returns an empty segment at the encoder's position.
+func (e *encoder) segment(session uint64) Segment {
+	return Segment{Session: session, Offset: e.offset, Seq: e.seq, T: e.t}
+}
+
+// time appends the distance to the record before, in microseconds.
+func (e *encoder) time(b []byte, t time.Duration) []byte {
+	t = t.Truncate(time.Microsecond)
+	b = binary.AppendVarint(b, int64((t-e.t)/time.Microsecond))
+	e.t = t
+	return b
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func tag(kind byte, from tape.Side) byte {
+	if from == tape.Server {
+		kind |= fromBit
+	}
+	return kind
+}
+
+// part appends what one read brought of one frame; the copy that unmasks it is
+// the only one that recording makes.
+func (e *encoder) part(b []byte, from tape.Side, leg tape.Leg, p *tape.Part, t time.Duration) []byte {
+	start := len(b)
+	switch {
+	case p.Raw:
+		b = e.raw(b, from, p, t)
+	case p.Begin:
+		b = e.frame(b, from, leg, p, t)
+	default:
+		b = append(b, tag(kindPiece, from))
+		b = binary.AppendUvarint(b, uint64(len(p.Payload)))
+		b = wire.AppendMasked(b, p.Payload, p.Mask, p.MaskOffset)
+	}
+	e.offset += uint64(len(b) - start)
+	return b
+}
+
+func (e *encoder) frame(b []byte, from tape.Side, leg tape.Leg, p *tape.Part, t time.Duration) []byte {
+	first, extra := tag(kindFrame, from), byte(leg)
+	if p.Masked {
+		first |= maskedBit
+	}
+	cut := uint64(len(p.Payload)) < p.Len
+	if cut {
+		first |= cutBit
+	}
+	if p.Violation != "" {
+		extra |= violateBit
+	}
+	if extra != 0 {
+		first |= extraBit
+	}
+	b = append(b, first, p.Head)
+	if extra != 0 {
+		b = append(b, extra)
+	}
+	b = e.time(b, t)
+	b = binary.AppendUvarint(b, p.Len)
+	if p.Masked {
+		b = binary.LittleEndian.AppendUint32(b, p.Mask)
+	}
+	if p.Violation != "" {
+		b = appendString(b, p.Violation)
+	}
+	if cut {
+		b = binary.AppendUvarint(b, uint64(len(p.Payload)))
+	}
+	e.seq++
+	return wire.AppendMasked(b, p.Payload, p.Mask, 0)
+}
+
+func (e *encoder) raw(b []byte, from tape.Side, p *tape.Part, t time.Duration) []byte {
+	b = e.time(append(b, tag(kindRaw, from)), t)
+	b = appendString(b, p.Violation)
+	b = binary.AppendUvarint(b, uint64(len(p.Payload)))
+	e.seq++
+	return append(b, p.Payload...)
+}
+
+func (e *encoder) gap(b []byte, from tape.Side, g tape.Gap, t time.Duration) []byte {
+	start := len(b)
+	b = e.time(append(b, tag(kindGap, from)), t)
+	b = binary.AppendUvarint(b, g.Frames)
+	b = binary.AppendUvarint(b, g.Bytes)
+	b = appendString(b, g.Why)
+	e.seq += g.Frames
+	e.offset += uint64(len(b) - start)
+	return b
+}
+
+func (e *encoder) note(b []byte, n tape.Note, t time.Duration) []byte {
+	start := len(b)
+	b = e.time(append(b, tag(kindNote, tape.Client)), t)
+	b = appendString(b, n.By)
+	b = appendString(b, n.Text)
+	e.offset += uint64(len(b) - start)
+	return b
+}
+
+// fates in the order of their number on the tape.
+var fates = [...]tape.Fate{tape.Passed, tape.Edited, tape.Dropped, tape.Injected}
+
+func (e *encoder) decision(b []byte, d tape.Decision, t time.Duration) []byte {
+	start := len(b)
+	b = e.time(append(b, tag(kindDecision, d.From)), t)
+	for i, fate := range fates {
+		if fate == d.Fate {
+			b = append(b, byte(i))
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(len(d.By)))
+	for _, by := range d.By {
+		b = appendString(b, by)
+	}
+	e.offset += uint64(len(b) - start)
+	return b
+}
+
+// decoder reads the records of a segment. Nothing in the bytes is believed:
+// every length is checked against what is there.
+type decoder struct {
+	encoder
+	rest []byte
+	err  error
+}
+
+func newDecoder(s *Segment) decoder {
+	return decoder{encoder: encoder{offset: s.Offset, seq: s.Seq, t: s.T}, rest: s.Raw}
+}
+
+// next reads one record into r; false at the end and on an error.
+func (d *decoder) next(r *Record) bool {
+	if d.err != nil || len(d.rest) == 0 {
+		return false
+	}
+	before := len(d.rest)
+	first := d.byte()
+	*r = Record{Kind: first & kindBits, Offset: d.offset}
+	if first&fromBit != 0 {
+		r.From = tape.Server
+	}
+	switch r.Kind {
+	case kindFrame:
+		d.frame(r, first)
+	case kindPiece:
+		r.Payload = d.bytes(d.uvarint())
+	case kindRaw:
+		r.T, r.Violation = d.time(), d.string()
+		r.Payload = d.bytes(d.uvarint())
+		r.Len, r.Seq = uint64(len(r.Payload)), d.seq
+		d.seq++
+	case kindGap:
+		r.T = d.time()
+		r.Gap = tape.Gap{Frames: d.uvarint(), Bytes: d.uvarint(), Why: d.string()}
+		d.seq += r.Gap.Frames
+	case kindNote:
+		r.T = d.time()
+		r.Note = tape.Note{By: d.string(), Text: d.string()}
+	case kindDecision:
+		r.T = d.time()
+		d.decision(r)
+	default:
+		d.fail("unknown record kind %d", r.Kind)
+	}
+	if d.err != nil {
+		return false
+	}
+	d.offset += uint64(before - len(d.rest))
+	r.End = d.offset
+	return true
+}
+
+func (d *decoder) frame(r *Record, first byte) {
+	r.Head, r.Masked = d.byte(), first&maskedBit != 0
+	var extra byte
+	if first&extraBit != 0 {
+		extra = d.byte()
+		r.Leg = tape.Leg(extra & legBits)
+		if r.Leg > tape.LegOut {
+			d.fail("unknown leg %d", r.Leg)
+		}
+	}
+	r.T, r.Len = d.time(), d.uvarint()
+	if r.Masked {
+		if key := d.bytes(4); key != nil {
+			r.Mask = binary.LittleEndian.Uint32(key)
+		}
+	}
+	if extra&violateBit != 0 {
+		r.Violation = d.string()
+	}
+	here := r.Len
+	if first&cutBit != 0 {
+		if here = d.uvarint(); here >= r.Len {
+			d.fail("a cut frame holds %d of %d bytes", here, r.Len)
+		}
+	}
+	r.Payload, r.Seq = d.bytes(here), d.seq
+	d.seq++
+}
+
+func (d *decoder) decision(r *Record) {
+	r.Decision.From = r.From
+	if fate := d.byte(); int(fate) < len(fates) {
+		r.Decision.Fate = fates[fate]
+	} else {
+		d.fail("unknown fate %d", fate)
+	}
+	for range min(d.uvarint(), uint64(len(d.rest))) {
+		r.Decision.By = append(r.Decision.By, d.string())
+	}
+}
+
+func (d *decoder) fail(format string, args ...any) {
+	if d.err == nil {
+		d.err = fmt.Errorf("record at offset %d: %w: %s", d.offset, ErrCorrupt, fmt.Sprintf(format, args...))
+		d.rest = nil
+	}
+}
+
+func (d *decoder) byte() byte {
+	if len(d.rest) == 0 {
+		d.fail("cut short")
+		return 0
+	}
+	b := d.rest[0]
+	d.rest = d.rest[1:]
+	return b
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.rest)
+	if n <= 0 {
+		d.fail("cut short")
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *decoder) time() time.Duration {
+	v, n := binary.Varint(d.rest)
+	if n <= 0 {
+		d.fail("cut short")
+		return 0
+	}
+	d.rest = d.rest[n:]
+	d.t += time.Duration(v) * time.Microsecond
+	return d.t
+}
+
+func (d *decoder) bytes(n uint64) []byte {
+	if n > uint64(len(d.rest)) {
+		d.fail("%d bytes announced, %d there", n, len(d.rest))
+		return nil
+	}
+	b := d.rest[:n:n]
+	d.rest = d.rest[n:]
+	return b
+}
+
+func (d *decoder) string() string { return string(d.bytes(d.uvarint())) }
