@@ -348,7 +348,7 @@ func (a *assembler) finish(open bool) {
 			a.abandon(s)
 		}
 		for _, in := range s.received {
-			in.m.Fate = tape.Dropped // nothing of it went on
+			in.m.Fate, in.m.By = tape.Dropped, []string{"wstape"} // nothing of it went on
 			in.slot.done = !open
 		}
 	}

@@ -20,150 +20,230 @@ type ReadOptions struct {
 	Inflate uint64 // what one message may inflate to; 0 means no limit
 }
 
-// Segments yields a session's stream from an offset on. Following it, there is
-// no seam between what was stored and what comes live: both are read from the
-// tape. It ends with an error at most once.
-func Segments(ctx context.Context, r Reader, n, offset uint64, follow bool) iter.Seq2[*Segment, error] {
-	return func(yield func(*Segment, error) bool) {
-		version := uint64(0)
-		for {
-			var err error
-			if follow {
-				if version, err = r.Wait(ctx, version); err != nil {
-					yield(nil, err)
-					return
-				}
-			}
-			entry, err := r.Session(ctx, n)
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			for {
-				page, err := r.Segments(ctx, n, offset)
-				if err != nil {
-					yield(nil, err)
-					return
-				}
-				for i := range page {
-					offset = page[i].End()
-					if !yield(&page[i], nil) {
-						return
-					}
-				}
-				if len(page) == 0 {
-					break
-				}
-			}
-			if !follow || entry.State != tape.Open && offset >= entry.Size {
-				return
-			}
-		}
-	}
+// cursor walks the records of a session as far as they are there, and goes on
+// from there when it is asked again.
+type cursor struct {
+	r      Reader
+	n      uint64
+	offset uint64        // of the next segment to ask for
+	at     uint64        // behind the last record
+	seq    uint64        // of the next frame, 0 if not known
+	t      time.Duration // of the last record
 }
 
-// Records yields the records of a session from an offset on. What cannot be
-// read of the stream comes as gaps. A record is valid until the next one is
-// asked for.
-func Records(ctx context.Context, r Reader, n, offset uint64, follow bool) iter.Seq2[*Record, error] {
+// poll yields the records that are there and were not yielded before. What
+// cannot be read comes as gaps. A record is valid until the next one.
+func (c *cursor) poll(ctx context.Context) iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
-		at, seq, t := offset, uint64(0), time.Duration(0) // behind the record before
-		var rec Record
-		for seg, err := range Segments(ctx, r, n, offset, follow) {
+		for {
+			page, err := c.r.Segments(ctx, c.n, c.offset)
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			if seg.Lost > 0 {
-				continue // the gap is marked when it is known where it ends
-			}
-			if seg.Offset > at && !yieldLost(yield, seg.Offset-at, seg.Seq-min(seg.Seq, seq), t) {
-				return
-			}
-			d := newDecoder(seg)
-			for d.next(&rec) {
-				if rec.Offset >= at && !yield(&rec, nil) {
+			for i := range page {
+				c.offset = page[i].End()
+				if !c.segment(&page[i], yield) {
 					return
 				}
 			}
-			if d.err != nil {
-				yield(nil, fmt.Errorf("session %d: %w", n, d.err))
+			if len(page) == 0 {
 				return
 			}
-			at, seq, t = max(at, seg.End()), d.seq, d.t
-		}
-		entry, err := r.Session(ctx, n)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		if entry.State != tape.Open && entry.Size > at {
-			frames := entry.Frames.Client + entry.Frames.Server + 1
-			yieldLost(yield, entry.Size-at, frames-min(frames, max(seq, 1)), t)
 		}
 	}
 }
 
-// yieldLost yields the gap that stands for a damaged part of the stream. It
-// concerns both sides; the frames are counted once.
-func yieldLost(yield func(*Record, error) bool, bytes, frames uint64, t time.Duration) bool {
-	gap := tape.Gap{Frames: frames, Bytes: bytes, Why: "this part of the tape is damaged: see wstape check"}
-	rec := Record{Kind: kindGap, T: t, Gap: gap}
+func (c *cursor) segment(seg *Segment, yield func(*Record, error) bool) bool {
+	if seg.Lost > 0 {
+		return true // the gap is marked when it is known where it ends
+	}
+	if seg.Offset > c.at && !c.lost(yield, seg.Offset, seg.Seq) {
+		return false
+	}
+	var rec Record
+	d := newDecoder(seg)
+	for d.next(&rec) {
+		if rec.Offset < c.at {
+			continue
+		}
+		c.at, c.seq, c.t = rec.End, d.seq, d.t
+		if !yield(&rec, nil) {
+			return false
+		}
+	}
+	if d.err != nil {
+		yield(nil, fmt.Errorf("session %d: %w", c.n, d.err))
+		return false
+	}
+	return true
+}
+
+// end yields the gap of what should be there behind the last record and is not.
+func (c *cursor) end(e *Entry, yield func(*Record, error) bool) bool {
+	if e.State == tape.Open || e.Size <= c.at {
+		return true
+	}
+	return c.lost(yield, e.Size, e.Frames.Client+e.Frames.Server+1)
+}
+
+// lost yields the gap that stands for a damaged part of the stream, up to an
+// offset and the frame that begins there. It concerns both sides; the frames
+// are counted once.
+func (c *cursor) lost(yield func(*Record, error) bool, offset, seq uint64) bool {
+	gap := tape.Gap{Bytes: offset - c.at, Why: "this part of the tape is damaged: see wstape check"}
+	if seq > max(c.seq, 1) {
+		gap.Frames = seq - max(c.seq, 1)
+	}
+	c.at = offset
+	rec := Record{Kind: kindGap, T: c.t, Gap: gap}
 	other := Record{Kind: kindTorn, From: tape.Server}
 	return yield(&rec, nil) && yield(&other, nil)
 }
 
-// Lines yields what people look at: messages, gaps and notes, in the order of
-// the messages' first frames.
-func Lines(ctx context.Context, r Reader, n uint64, opts ReadOptions) iter.Seq2[*tape.Line, error] {
+// Follower reads the lines of a session as far as they are there, and goes on
+// from there when it is asked again. It belongs to one goroutine.
+type Follower struct {
+	r       Reader
+	records cursor
+	lines   *assembler
+	windows []Window
+	offset  uint64 // of the first line that was asked for
+	begun   bool
+	first   uint64 // frame of that line
+}
+
+// NewFollower prepares to read a session; opts.Follow only says that a line
+// should not wait long for an earlier one that has not come to its end.
+func NewFollower(ctx context.Context, r Reader, n uint64, opts ReadOptions) (*Follower, error) {
+	entry, err := r.Session(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	start, windows, err := checkpoint(ctx, r, &entry, opts.Offset)
+	if err != nil {
+		return nil, err
+	}
+	a := newAssembler(&entry.Session, orMax(opts.Inflate), orMax(opts.Keep), start == 0)
+	if opts.Follow {
+		a.out.limit = followLimit
+	}
+	return &Follower{
+		r: r, records: cursor{r: r, n: n, offset: start, at: start}, lines: a, windows: windows,
+		offset: opts.Offset, begun: opts.Offset == start,
+	}, nil
+}
+
+// Poll yields the lines that are there and were not yielded before.
+func (f *Follower) Poll(ctx context.Context) iter.Seq2[*tape.Line, error] {
 	return func(yield func(*tape.Line, error) bool) {
-		entry, err := r.Session(ctx, n)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		start, windows, err := checkpoint(ctx, r, &entry, opts.Offset)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		a := newAssembler(&entry.Session, orMax(opts.Inflate), orMax(opts.Keep), start == 0)
-		if opts.Follow {
-			a.out.limit = followLimit
-		}
-		var skip uint64 // first frame that was asked for
-		begun := opts.Offset == start
-		for rec, err := range Records(ctx, r, n, start, opts.Follow) {
+		for rec, err := range f.records.poll(ctx) {
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			if !begun && rec.Offset >= opts.Offset && rec.Kind == kindFrame {
-				begun, skip = true, rec.Seq
-			}
-			for i := range windows {
-				if w := &windows[i]; w.Bytes != nil && rec.Offset >= w.Offset {
-					a.window(w)
-					w.Bytes = nil
-				}
-			}
-			a.record(rec)
-			for line, ok := a.out.next(); ok; line, ok = a.out.next() {
-				if begun && (line.Message == nil || line.Message.Seq >= skip) && !yield(line, nil) {
-					return
-				}
-			}
-		}
-		if entry, err = r.Session(ctx, n); err != nil {
-			yield(nil, err)
-			return
-		}
-		a.finish(entry.State == tape.Open)
-		for line, ok := a.out.next(); ok; line, ok = a.out.next() {
-			if !yield(line, nil) {
+			if !f.record(rec, yield) {
 				return
 			}
 		}
+	}
+}
+
+func (f *Follower) record(rec *Record, yield func(*tape.Line, error) bool) bool {
+	if !f.begun && rec.Offset >= f.offset && rec.Kind == kindFrame {
+		f.begun, f.first = true, rec.Seq
+	}
+	for i := range f.windows {
+		if w := &f.windows[i]; w.Bytes != nil && rec.Offset >= w.Offset {
+			f.lines.window(w)
+			w.Bytes = nil
+		}
+	}
+	f.lines.record(rec)
+	return f.drain(yield)
+}
+
+func (f *Follower) drain(yield func(*tape.Line, error) bool) bool {
+	for line, ok := f.lines.out.next(); ok; line, ok = f.lines.out.next() {
+		if f.begun && (line.Message == nil || line.Message.Seq >= f.first) && !yield(line, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// Finish yields what never came to its end. Of a session that is still open
+// that is left out: it may yet come.
+func (f *Follower) Finish(ctx context.Context) iter.Seq2[*tape.Line, error] {
+	return func(yield func(*tape.Line, error) bool) {
+		entry, err := f.r.Session(ctx, f.records.n)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		going := true
+		f.records.end(&entry, func(rec *Record, _ error) bool {
+			going = f.record(rec, yield)
+			return going
+		})
+		f.lines.finish(entry.State == tape.Open)
+		if going {
+			f.drain(yield)
+		}
+	}
+}
+
+// poller is what both views of a session have in common.
+type poller[T any] interface {
+	Poll(context.Context) iter.Seq2[T, error]
+	Finish(context.Context) iter.Seq2[T, error]
+}
+
+// run yields what a poller has, until the session has ended or, if it is not
+// followed, until there is no more for now. There is no seam between what was
+// stored and what comes live: both are read from the tape.
+func run[T any](ctx context.Context, r Reader, n uint64, p poller[T], follow bool, yield func(T, error) bool) {
+	going := true
+	each := func(v T, err error) bool {
+		going = yield(v, err) && err == nil
+		return going
+	}
+	var none T
+	version, over := uint64(0), !follow
+	for {
+		if follow {
+			var err error
+			if version, err = r.Wait(ctx, version); err != nil {
+				yield(none, err)
+				return
+			}
+			entry, err := r.Session(ctx, n)
+			if err != nil {
+				yield(none, err)
+				return
+			}
+			over = entry.State != tape.Open // and so nothing is added to what is read now
+		}
+		if p.Poll(ctx)(each); !going {
+			return
+		}
+		if over {
+			p.Finish(ctx)(each)
+			return
+		}
+	}
+}
+
+// Lines yields what people look at: messages, gaps and notes, in the order of
+// the messages' first frames. It ends with an error at most once.
+func Lines(ctx context.Context, r Reader, n uint64, opts ReadOptions) iter.Seq2[*tape.Line, error] {
+	return func(yield func(*tape.Line, error) bool) {
+		f, err := NewFollower(ctx, r, n, opts)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		run(ctx, r, n, f, opts.Follow, yield)
 	}
 }
 
@@ -204,44 +284,90 @@ func orMax(n uint64) uint64 {
 // of their headers; what is not frames comes with the opcode [tape.OpRaw].
 func Frames(ctx context.Context, r Reader, n uint64, opts ReadOptions) iter.Seq2[*tape.Frame, error] {
 	return func(yield func(*tape.Frame, error) bool) {
-		out := ordered[*tape.Frame]{limit: queueLimit}
+		f := &framer{r: r, records: cursor{r: r, n: n, offset: opts.Offset, at: opts.Offset}, out: ordered[*tape.Frame]{limit: queueLimit}}
 		if opts.Follow {
-			out.limit = followLimit
+			f.out.limit = followLimit
 		}
-		var current [2]*slot[*tape.Frame]
-		for rec, err := range Records(ctx, r, n, opts.Offset, opts.Follow) {
+		run(ctx, r, n, f, opts.Follow, yield)
+	}
+}
+
+// framer joins records to frames.
+type framer struct {
+	r       Reader
+	records cursor
+	out     ordered[*tape.Frame]
+	current [2]*slot[*tape.Frame] // by side: the frame whose payload is not complete
+}
+
+func (f *framer) Poll(ctx context.Context) iter.Seq2[*tape.Frame, error] {
+	return func(yield func(*tape.Frame, error) bool) {
+		for rec, err := range f.records.poll(ctx) {
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			switch rec.Kind {
-			case kindFrame, kindRaw:
-				if s := current[rec.From]; s != nil && rec.Leg != tape.LegOut {
-					s.done = true // cut off by a gap
-					current[rec.From] = nil
-				}
-				f := frameOf(rec)
-				if s := out.add(f, !f.Partial()); !s.done {
-					current[rec.From] = s
-				}
-			case kindPiece:
-				if s := current[rec.From]; s != nil {
-					s.value.Payload = append(s.value.Payload, rec.Payload...)
-					if s.done = !s.value.Partial(); s.done {
-						current[rec.From] = nil
-					}
-				}
-			}
-			for f, ok := out.next(); ok; f, ok = out.next() {
-				if !yield(f, nil) {
-					return
-				}
-			}
-		}
-		for _, s := range out.slots {
-			if !yield(s.value, nil) {
+			f.record(rec)
+			if !f.drain(yield) {
 				return
 			}
+		}
+	}
+}
+
+func (f *framer) Finish(ctx context.Context) iter.Seq2[*tape.Frame, error] {
+	return func(yield func(*tape.Frame, error) bool) {
+		entry, err := f.r.Session(ctx, f.records.n)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		for _, s := range f.out.slots {
+			s.done = s.done || entry.State != tape.Open
+		}
+		f.out.limit = 0
+		f.drain(yield)
+	}
+}
+
+func (f *framer) drain(yield func(*tape.Frame, error) bool) bool {
+	for frame, ok := f.out.next(); ok; frame, ok = f.out.next() {
+		if !yield(frame, nil) {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *framer) record(rec *Record) {
+	current := &f.current[rec.From]
+	switch rec.Kind {
+	case kindFrame, kindRaw:
+		frame := frameOf(rec)
+		s := f.out.add(frame, !frame.Partial())
+		if rec.Leg == tape.LegOut {
+			return
+		}
+		if *current != nil {
+			(*current).done = true // cut off by a gap
+		}
+		*current = nil
+		if !s.done {
+			*current = s
+		}
+	case kindGap, kindTorn:
+		if *current != nil {
+			(*current).done = true
+		}
+		*current = nil // pieces behind the hole belong to a frame in it
+	case kindPiece:
+		s := *current
+		if s == nil {
+			return
+		}
+		s.value.Payload = append(s.value.Payload, rec.Payload...)
+		if s.done = !s.value.Partial(); s.done {
+			*current = nil
 		}
 	}
 }

@@ -237,8 +237,9 @@ func (r *Recorder) flush(again func(error) bool) {
 			bytes += int64(len(part.segments[i].Raw))
 		}
 	}
+	seen := view{on: r.opts.Feed != nil}
 	for i := range taken {
-		batch.Windows = taken[i].observe(r, batch.Windows)
+		batch.Windows = taken[i].observe(&seen, batch.Windows)
 	}
 	var err error
 	for len(dirty) > 0 {
@@ -249,6 +250,9 @@ func (r *Recorder) flush(again func(error) bool) {
 		if err == nil || !again(err) {
 			break
 		}
+	}
+	if seen.on {
+		seen.feed(r.opts.Feed)
 	}
 	for i := range batch.Segments {
 		r.bufs.put(batch.Segments[i].Raw)
@@ -371,7 +375,7 @@ const recordOverhead = 64
 
 // Parts records what one read brought from one side. It waits when the tape
 // cannot keep up, unless the policy is to drop.
-func (t *Tap) Parts(from tape.Side, parts []tape.Part) {
+func (t *Tap) Parts(from tape.Side, leg tape.Leg, parts []tape.Part) {
 	admitted := t.rec.admit()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -387,7 +391,7 @@ func (t *Tap) Parts(from tape.Side, parts []tape.Part) {
 		p := &parts[i]
 		t.count(from, p)
 		b := t.buffer(recordOverhead + len(p.Violation) + len(p.Payload))
-		t.current.Raw = t.enc.part(b, from, tape.LegBoth, p, now)
+		t.current.Raw = t.enc.part(b, from, leg, p, now)
 		counted += len(t.current.Raw) - len(b)
 	}
 	if counted > 0 {
@@ -517,22 +521,22 @@ func (t *Tap) take() taken {
 	return part
 }
 
-// observe inflates behind the links what needs it, stores windows and feeds the
-// live view.
-func (p *taken) observe(r *Recorder, windows []Window) []Window {
+// observe inflates behind the links what needs it, takes windows and notes what
+// a live view should show.
+func (p *taken) observe(v *view, windows []Window) []Window {
 	w := p.watch
 	if w == nil {
 		return windows
 	}
 	session := p.entry.Session
-	if p.begun && r.opts.Feed != nil {
-		r.opts.Feed.Event(Event{Session: &session, Begun: true})
+	if p.begun {
+		v.add(Event{Session: &session, Begun: true})
 	}
 	for i := range p.segments {
-		windows = w.segment(&p.segments[i], &session, r.opts.Feed, windows)
+		windows = w.segment(&p.segments[i], &session, v, windows)
 	}
 	if session.Ending != nil {
-		w.end(&session, r.opts.Feed)
+		w.end(&session, v)
 	}
 	return windows
 }

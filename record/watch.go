@@ -1,6 +1,9 @@
 package record
 
 import (
+	"slices"
+	"time"
+
 	"github.com/wstape/wstape/tape"
 )
 
@@ -28,53 +31,90 @@ func newWatcher(s *tape.Session, inflate uint64) *watcher {
 	}
 }
 
+// view gathers what one batch shows of all sessions.
+type view struct {
+	on      bool // somebody looks
+	events  []Event
+	skipped uint64
+}
+
+// viewEvents is how many lines one batch shows at most; decoding more than
+// anybody can read would only cost time.
+const viewEvents = 2000
+
+func (v *view) full() bool { return !v.on || len(v.events) >= viewEvents }
+
+func (v *view) add(e Event) {
+	if v.on {
+		v.events = append(v.events, e)
+	}
+}
+
+// at is when an event happened.
+func (e *Event) at() time.Time {
+	switch {
+	case e.Line != nil:
+		return e.Session.Started.Add(e.Line.T)
+	case e.Ended:
+		return e.Session.Started.Add(e.Session.Duration)
+	}
+	return e.Session.Started
+}
+
+// feed hands the events over in the order in which they happened.
+func (v *view) feed(feed Feed) {
+	slices.SortStableFunc(v.events, func(a, b Event) int { return a.at().Compare(b.at()) })
+	for _, e := range v.events {
+		if !feed.Event(e) {
+			v.skipped++
+		}
+	}
+	if v.skipped > 0 {
+		feed.Skipped(v.skipped)
+	}
+}
+
 // segment reads one segment and appends the windows to store.
-func (w *watcher) segment(seg *Segment, s *tape.Session, feed Feed, windows []Window) []Window {
-	if feed == nil && !w.takeover {
+func (w *watcher) segment(seg *Segment, s *tape.Session, v *view, windows []Window) []Window {
+	if !v.on && !w.takeover {
 		return windows
 	}
 	d := newDecoder(seg)
 	var rec Record
-	var skipped uint64
 	for d.next(&rec) {
-		full := feed == nil || w.behind
-		if full && !w.takeover {
+		if v.full() && !w.takeover {
+			// Only count: where messages begin is not known afterwards.
+			w.behind = true
 			if rec.Kind == kindFrame {
-				skipped++
+				v.skipped++
 			}
 			continue
 		}
+		if w.behind {
+			w.behind = false
+			w.restart(s)
+		}
 		w.lines.record(&rec)
 		windows = w.window(&rec, seg.Session, windows)
-		for line, ok := w.lines.out.next(); ok; line, ok = w.lines.out.next() {
-			if feed == nil {
-				continue
-			}
-			if !w.behind && feed.Event(Event{Session: s, Line: line}) {
-				continue
-			}
-			w.behind = true
-			skipped += uint64(max(1, frameCount(line)))
-		}
-	}
-	if feed != nil && skipped > 0 {
-		feed.Skipped(skipped)
-	}
-	if w.behind {
-		w.behind = false // try again with the next batch
-		if !w.takeover {
-			w.lines = newAssembler(s, w.lines.inflate, previewKeep, false)
-			w.lines.out.limit = followLimit
-		}
+		w.drain(s, v)
 	}
 	return windows
 }
 
-func frameCount(l *tape.Line) int {
-	if l.Message == nil {
-		return 0
+func (w *watcher) drain(s *tape.Session, v *view) {
+	for line, ok := w.lines.out.next(); ok; line, ok = w.lines.out.next() {
+		if v.on && v.full() {
+			v.skipped++
+			continue
+		}
+		v.add(Event{Session: s, Line: line})
 	}
-	return len(l.Message.Frames)
+}
+
+// restart forgets where messages stood.
+func (w *watcher) restart(s *tape.Session) {
+	w.lines = newAssembler(s, w.lines.inflate, previewKeep, false)
+	w.lines.out.limit = followLimit
 }
 
 // window takes a side's window when enough has been inflated since the last one.
@@ -88,14 +128,12 @@ func (w *watcher) window(rec *Record, session uint64, windows []Window) []Window
 	return append(windows, Window{Session: session, From: rec.From, Offset: rec.End, Bytes: history})
 }
 
-// end feeds what never came to its end, and the ending.
-func (w *watcher) end(s *tape.Session, feed Feed) {
-	if feed == nil {
+// end notes what never came to its end, and the ending.
+func (w *watcher) end(s *tape.Session, v *view) {
+	if !v.on {
 		return
 	}
 	w.lines.finish(false)
-	for line, ok := w.lines.out.next(); ok; line, ok = w.lines.out.next() {
-		feed.Event(Event{Session: s, Line: line})
-	}
-	feed.Event(Event{Session: s, Ended: true})
+	w.drain(s, v)
+	v.add(Event{Session: s, Ended: true})
 }

@@ -87,6 +87,27 @@ func (w *Walker) Walk(parts []tape.Part, chunk []byte) []tape.Part {
 	return parts
 }
 
+// Next returns how many bytes of a non-empty chunk belong to what comes next:
+// the rest of a frame, a whole header with as much of its payload as is there,
+// raw bytes, or, if not whole, a header that the chunk does not complete.
+func (w *Walker) Next(chunk []byte) (n int, whole bool) {
+	if w.blind {
+		return len(chunk), true
+	}
+	if w.left > 0 {
+		return int(min(w.left, uint64(len(chunk)))), true
+	}
+	ahead := *w
+	h, rest, whole := ahead.header(chunk)
+	if !whole {
+		return len(chunk), false
+	}
+	if _, ok := ahead.begin(h); !ok {
+		return len(chunk), true
+	}
+	return len(chunk) - len(rest) + int(min(ahead.left, uint64(len(rest)))), true
+}
+
 // End returns what is left over when the direction ends: the bytes of a header
 // that never came to its end.
 func (w *Walker) End(parts []tape.Part) []tape.Part {

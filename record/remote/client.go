@@ -164,3 +164,14 @@ func (c *Client) Check(ctx context.Context) ([]byte, error) {
 	}
 	return rep.Report, nil
 }
+
+// Lost reports whether the proxy is gone, so that a failed call may be tried
+// elsewhere.
+func (c *Client) Lost(ctx context.Context) bool {
+	dial := c.http.Transport.(*http.Transport).DialContext
+	conn, err := dial(ctx, "", "")
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err != nil
+}

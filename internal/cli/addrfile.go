@@ -1,0 +1,20 @@
+package cli
+
+import (
+	"encoding/json"
+	"io"
+	"path/filepath"
+)
+
+// addresses is what --addr-file holds.
+type addresses struct {
+	Listen string `json:"listen"`
+	Admin  string `json:"admin,omitempty"`
+}
+
+// writeAddrFile tells where the listeners are, once they accept.
+func writeAddrFile(path string, a addresses) error {
+	return writeWhole(path, 0o644, func(w io.Writer) error { return json.NewEncoder(w).Encode(a) })
+}
+
+func dirOf(path string) string { return filepath.Dir(path) }

@@ -1,0 +1,62 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) checkCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "verify every byte of a tape",
+		Long: `Verify a tape: the structure of the file, the checksum of every block, every
+record in it, and that no session has a hole. Exit code 1 if anything is damaged;
+what is not damaged can still be read.`,
+		Args: cobra.NoArgs,
+	}
+	a.tapeFlag(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "the report as JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		t := openTape(a.tape)
+		defer t.Close()
+		report, err := t.check(cmd.Context(), a.progress("check"))
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return json.NewEncoder(a.Stdout).Encode(report)
+		}
+		fmt.Fprintf(a.Stdout, "%s: %s, %s, %s, %s\n", t.path, count(report.Sessions, "session"), count(report.Blocks, "block"),
+			count(report.Frames, "frame"), size(report.Bytes))
+		for _, problem := range report.Problems {
+			fmt.Fprintln(a.Stdout, "damaged:", problem)
+		}
+		if n := len(report.Problems); n > 0 {
+			return fail(exitNo, "%s has %s; what is not named above can still be read: wstape ls, wstape export", t.path, count(n, "problem"))
+		}
+		fmt.Fprintln(a.Stdout, "no damage found")
+		return nil
+	}
+	return cmd
+}
+
+// progress returns a function that draws a progress bar, nil when nobody looks.
+func (a *app) progress(what string) func(float64) {
+	if !isTerminal(a.Stderr) {
+		return nil
+	}
+	last := -1
+	return func(part float64) {
+		if percent := int(part * 100); percent != last {
+			last = percent
+			fmt.Fprintf(a.Stderr, "\r%s [%-40s] %3d %%", what, strings.Repeat("=", percent*40/100), percent)
+			if percent >= 100 {
+				fmt.Fprintln(a.Stderr)
+			}
+		}
+	}
+}

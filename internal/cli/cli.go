@@ -1,0 +1,187 @@
+// Package cli is the command line: one file per verb, each a thin shell around
+// the rooms below, which it alone wires together. Nothing below it touches
+// stdio, arguments, the environment or the exit code.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wstape/wstape/record"
+)
+
+// Exit codes.
+const (
+	exitFine  = 0
+	exitNo    = 1 // the thing asked for did not hold: nothing found, check failed
+	exitUsage = 2 // usage or config
+	exitReach = 3 // could not reach or open
+)
+
+// Env is the world outside, so that a test can stand in for it.
+type Env struct {
+	Args    []string // without the program's name
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+	Getenv  func(string) string
+	Signals <-chan os.Signal // the first ends politely, the second at once
+}
+
+// System is the world outside of a real process.
+func System() Env {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	return Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Signals: signals}
+}
+
+// exitError is an error that decides the exit code.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+func fail(code int, format string, args ...any) error {
+	return &exitError{code, fmt.Errorf(format, args...)}
+}
+
+// app is what every command knows.
+type app struct {
+	Env
+	hard context.Context // done at the second signal
+	tape string          // --tape
+}
+
+// Main runs one command and returns its exit code.
+func Main(env Env) int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	hard, cut := context.WithCancel(context.Background())
+	defer cut()
+	if env.Signals != nil {
+		go func() {
+			for _, end := range []func(){cancel, cut} {
+				select {
+				case <-env.Signals:
+					end()
+				case <-hard.Done():
+					return
+				}
+			}
+		}()
+	}
+	a := &app{Env: env, hard: hard}
+	root := a.root()
+	root.SetArgs(fromEnd(env.Args))
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil || errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return exitFine
+	}
+	fmt.Fprintf(env.Stderr, "wstape: %v\n", err)
+	return exitCode(err)
+}
+
+// exitCode is where an error's kind becomes a number.
+func exitCode(err error) int {
+	var exit *exitError
+	switch {
+	case errors.As(err, &exit):
+		return exit.code
+	case errors.Is(err, record.ErrNotFound), errors.Is(err, record.ErrOpen):
+		return exitNo
+	}
+	return exitReach
+}
+
+// lastOnes matches a session counted from the end, which a flag parser would
+// take for a flag.
+var lastOnes = regexp.MustCompile(`^-[1-9][0-9]*$`)
+
+// fromEnd writes -1 as @-1, which only resolve reads.
+func fromEnd(args []string) []string {
+	out := make([]string, len(args))
+	for i, arg := range args {
+		if out[i] = arg; lastOnes.MatchString(arg) {
+			out[i] = "@" + arg
+		}
+	}
+	return out
+}
+
+const rootHelp = `wstape sits between an app and its WebSocket server, shows every message,
+records every frame, and gives the recording back.
+
+  wstape demo                          see it work, with nothing else at hand
+  wstape proxy ws://localhost:8765     record what passes; point the app at ws://localhost:8080
+  wstape ls                            the sessions on the tape
+  wstape show -1                       the messages of the last one`
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "wstape",
+		Short:         "the tape recorder between an app and its WebSocket server",
+		Long:          rootHelp,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fail(exitUsage, "%w\nsee: %s --help", err, cmd.CommandPath())
+	})
+	root.AddCommand(
+		a.proxyCommand(), a.demoCommand(),
+		a.lsCommand(), a.showCommand(), a.tailCommand(), a.rmCommand(), a.tagCommand(), a.checkCommand(),
+		a.exportCommand(), a.importCommand(), a.configCommand(), a.versionCommand(),
+	)
+	root.InitDefaultCompletionCmd()
+	wrapUsage(root)
+	return root
+}
+
+// wrapUsage gives wrong arguments the exit code of wrong usage.
+func wrapUsage(cmd *cobra.Command) {
+	if check := cmd.Args; check != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if err := check(cmd, args); err != nil {
+				return fail(exitUsage, "%w\nsee: %s --help", err, cmd.CommandPath())
+			}
+			return nil
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		wrapUsage(sub)
+	}
+}
+
+// tapeFlag declares --tape.
+func (a *app) tapeFlag(cmd *cobra.Command) {
+	def := a.Getenv("WSTAPE_TAPE")
+	if def == "" {
+		def = "wstape.db"
+	}
+	cmd.Flags().StringVar(&a.tape, "tape", def, "the tape `FILE`")
+}
+
+// count writes "1 session", "2 sessions".
+func count[N int | uint64](n N, what string) string {
+	if n != 1 && !strings.HasSuffix(what, "s") {
+		what += "s"
+	}
+	return fmt.Sprintf("%d %s", n, what)
+}

@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/wstape/wstape/internal/config"
+)
+
+// flagKeys says which key each flag of `proxy` sets.
+func flagKeys() map[string]string {
+	return map[string]string{
+		"listen": "listen", "tape": "tape", "admin": "admin", "addr-file": "addr_file", "strict": "strict",
+		"host-header": "host_header", "header": "headers", "tls-cert": "tls.cert", "tls-key": "tls.key",
+		"upstream-ca": "upstream_tls.ca", "upstream-cert": "upstream_tls.cert", "upstream-key": "upstream_tls.key",
+		"upstream-sni": "upstream_tls.sni", "insecure-upstream": "upstream_tls.insecure",
+		"quiet": "log.quiet", "log-format": "log.format",
+	}
+}
+
+// proxyFlags declares the flags that set keys. Their defaults are the config's,
+// so they are only shown here.
+func proxyFlags(fs *pflag.FlagSet) {
+	fs.String("config", "", "read settings from this YAML `FILE` (see config.example.yaml)")
+	fs.String("listen", "127.0.0.1:8080", "serve on this `ADDR`; port 0 picks a free one")
+	fs.String("tape", "wstape.db", "record to this `FILE`")
+	fs.Bool("no-record", false, "record nothing")
+	fs.String("admin", "off", "serve the control API on this `ADDR`, or off")
+	fs.String("addr-file", "", "write the bound addresses to this `FILE` as JSON once listening")
+	fs.Bool("strict", false, "end a session that violates RFC 6455 instead of passing it on, marked")
+	fs.Bool("quiet", false, "no live log")
+	fs.String("log-format", "text", "live log as `text|json`")
+	fs.String("tls-cert", "", "serve wss with this certificate (PEM `FILE`)")
+	fs.String("tls-key", "", "and this key (PEM `FILE`)")
+	fs.String("upstream-ca", "", "trust upstreams signed by this CA (PEM `FILE`)")
+	fs.Bool("insecure-upstream", false, "do not check the upstream's certificate")
+	fs.String("upstream-cert", "", "show the upstream this client certificate (PEM `FILE`)")
+	fs.String("upstream-key", "", "and prove it with this key (PEM `FILE`)")
+	fs.String("upstream-sni", "", "the server `NAME` to ask for and to expect in the upstream's certificate")
+	fs.StringArray("header", nil, "add `'Name: value'` to the upstream handshake (may be given several times)")
+	fs.String("host-header", "rewrite", "the Host that the upstream sees: its own (`rewrite`) or the client's (keep)")
+}
+
+// load gathers the configuration of a command with proxyFlags; an argument
+// names the upstream.
+func (a *app) load(fs *pflag.FlagSet, args []string) (*config.Config, []config.Setting, error) {
+	flags := map[string]any{}
+	fs.Visit(func(f *pflag.Flag) {
+		key, ok := flagKeys()[f.Name]
+		switch list, isList := f.Value.(pflag.SliceValue); {
+		case f.Name == "no-record":
+			flags["record.enabled"] = f.Value.String() != "true"
+		case !ok:
+		case isList:
+			flags[key] = list.GetSlice()
+		default:
+			flags[key] = f.Value.String()
+		}
+	})
+	if len(args) > 0 {
+		flags["upstream"] = args[0]
+	}
+	file, _ := fs.GetString("config")
+	if file == "" {
+		file = a.Getenv("WSTAPE_CONFIG")
+	}
+	c, settings, err := config.Load(config.Sources{File: file, Env: a.Getenv, Flags: flags})
+	if err != nil {
+		err = fail(exitUsage, "%w", err)
+	}
+	return c, settings, err
+}
+
+func (a *app) configCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "check and print the configuration",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	check := &cobra.Command{
+		Use:     "check [FILE]",
+		Short:   "say what is wrong with a configuration",
+		Example: "  wstape config check wstape.yaml",
+		Args:    cobra.MaximumNArgs(1),
+	}
+	show := &cobra.Command{
+		Use:   "print [FILE]",
+		Short: "print the effective values and where each came from",
+		Args:  cobra.MaximumNArgs(1),
+	}
+	for _, sub := range []*cobra.Command{check, show} {
+		proxyFlags(sub.Flags())
+		cmd.AddCommand(sub)
+	}
+	check.RunE = func(cmd *cobra.Command, args []string) error {
+		c, _, err := a.loadFile(cmd.Flags(), args)
+		if err == nil {
+			_, err = routes(c)
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(a.Stdout, "the configuration is fine")
+		return nil
+	}
+	show.RunE = func(cmd *cobra.Command, args []string) error {
+		_, settings, err := a.loadFile(cmd.Flags(), args)
+		w := tabwriter.NewWriter(a.Stdout, 0, 4, 2, ' ', 0)
+		for _, s := range settings {
+			fmt.Fprintf(w, "%s:\t%s\t# %s\n", s.Key, settingText(s.Value), s.Origin)
+		}
+		if flushErr := w.Flush(); flushErr != nil {
+			return flushErr
+		}
+		return err
+	}
+	return cmd
+}
+
+// loadFile is load where the argument names the file.
+func (a *app) loadFile(fs *pflag.FlagSet, args []string) (*config.Config, []config.Setting, error) {
+	if len(args) > 0 {
+		if err := fs.Set("config", args[0]); err != nil {
+			return nil, nil, err
+		}
+	}
+	return a.load(fs, nil)
+}
+
+// settingText writes a value as YAML would.
+func settingText(v any) string {
+	switch v := v.(type) {
+	case string:
+		return fmt.Sprintf("%q", v)
+	case []string:
+		return fmt.Sprintf("%q", v)
+	}
+	return fmt.Sprint(v)
+}

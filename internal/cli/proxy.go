@@ -1,0 +1,338 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/wstape/wstape/internal/config"
+	"github.com/wstape/wstape/proxy"
+	"github.com/wstape/wstape/record"
+	"github.com/wstape/wstape/record/boltstore"
+	"github.com/wstape/wstape/record/remote"
+	"github.com/wstape/wstape/tape"
+)
+
+func (a *app) proxyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "proxy [UPSTREAM]",
+		Short: "relay to a server, show every message, record every frame",
+		Long: `Relay WebSocket connections (and plain HTTP beside them) to UPSTREAM, show every
+message on stderr and record every frame to a tape. Point the app at the address
+that is printed. Ctrl-C closes both sides with status 1001 and writes the tape;
+a second Ctrl-C does not wait.
+
+UPSTREAM is ws://HOST:PORT, wss://…, http(s)://… or unix:/run/app.sock. A path in
+it is put before the path of each request. Without UPSTREAM the routes of the
+configuration are served.`,
+		Example: `  wstape proxy ws://localhost:8765
+  wstape proxy wss://stream.example.com --listen 127.0.0.1:9000 --tape prices.db
+  wstape proxy --config wstape.yaml`,
+		Args: cobra.MaximumNArgs(1),
+	}
+	proxyFlags(cmd.Flags())
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, _, err := a.load(cmd.Flags(), args)
+		if err != nil {
+			return err
+		}
+		s, err := a.startService(c)
+		if err != nil {
+			return err
+		}
+		a.greet(c, s)
+		return s.wait(cmd.Context(), a.hard)
+	}
+	return cmd
+}
+
+// greet tells where to connect and where it is recorded.
+func (a *app) greet(c *config.Config, s *service) {
+	if c.Log.Format == "json" {
+		return
+	}
+	to := "its routes"
+	if c.Upstream != "" {
+		to = c.Upstream
+	}
+	recording := "recording nothing"
+	if c.Record.Enabled {
+		recording = "recording to " + c.Tape
+	}
+	fmt.Fprintf(a.Stderr, "wstape: %s → %s, %s\n", s.url(), to, recording)
+}
+
+// service is a running proxy with everything around it.
+type service struct {
+	config   *config.Config
+	listener net.Listener
+	proxy    *proxy.Proxy
+	recorder *record.Recorder // nil if nothing is recorded or shown
+	store    *boltstore.Store // nil if nothing is recorded
+	log      *liveLog         // nil if quiet
+	serving  sync.WaitGroup
+	failed   chan error         // from what serves
+	unserve  context.CancelFunc // ends the readers' socket
+}
+
+// startService opens everything that the configuration asks for, the listener
+// first, so that a busy port leaves no tape behind.
+func (a *app) startService(c *config.Config) (_ *service, err error) {
+	list, err := routes(c)
+	if err != nil {
+		return nil, err
+	}
+	s := &service{config: c, failed: make(chan error, 2), unserve: func() {}}
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
+	if s.listener, err = listen(c); err != nil {
+		return nil, err
+	}
+	if err := s.openTape(a); err != nil {
+		return nil, err
+	}
+	logger := slog.New(slog.NewTextHandler(a.Stderr, nil))
+	if c.Log.Format == "json" {
+		logger = slog.New(slog.NewJSONHandler(a.Stderr, nil))
+	}
+	s.proxy = proxy.New(proxy.Config{
+		Routes: list, Record: s.recordFunc(), Strict: c.Strict, MaxSessions: c.Limits.Sessions,
+		HandshakeTimeout: c.Limits.HandshakeTimeout, HandshakeBytes: int(c.Limits.HandshakeBytes),
+		CloseTimeout: c.Limits.CloseTimeout, Log: logger,
+	})
+	s.serve(func() error { return s.proxy.Serve(s.listener) })
+	if c.AddrFile != "" {
+		err = writeAddrFile(c.AddrFile, addresses{Listen: s.listener.Addr().String()})
+	}
+	return s, err
+}
+
+// openTape opens the tape and starts recorder, live log and the socket for readers.
+func (s *service) openTape(a *app) error {
+	c := s.config
+	if !c.Log.Quiet {
+		s.log = newLiveLog(&a.Env, c.Log.Format == "json")
+	}
+	opts := record.Options{
+		Flush: c.Record.Flush, Buffer: int64(c.Record.Buffer), Drop: c.Record.WhenFull == "drop", Inflate: uint64(c.Limits.Inflate),
+		OnError: func(err error) { sayWriting(a, c.Tape, err) },
+	}
+	if s.log != nil {
+		opts.Feed = s.log
+	}
+	if !c.Record.Enabled {
+		if s.log != nil {
+			s.recorder = record.NewRecorder(&record.Nowhere{}, opts)
+		}
+		return nil
+	}
+	store, err := boltstore.Open(c.Tape)
+	switch {
+	case errors.Is(err, record.ErrBusy):
+		return fail(exitReach, "%w: is another wstape recording to it? Name another tape with --tape", err)
+	case errors.Is(err, record.ErrNotATape), errors.Is(err, record.ErrVersion), errors.Is(err, record.ErrCorrupt):
+		return fail(exitReach, "%w; name another tape with --tape", err)
+	case err != nil:
+		return fail(exitReach, "%w; is the directory there, and may you write to it? Name another tape with --tape", err)
+	}
+	s.store = store
+	if opts.Redactor, err = record.NewRedactor(store.Key(), c.Record.Redact.Headers, c.Record.Redact.Query); err != nil {
+		return fail(exitUsage, "record.redact: %w", err)
+	}
+	s.recorder = record.NewRecorder(store, opts)
+	return s.serveReaders()
+}
+
+// serveReaders lets other processes read the tape while this one holds it.
+func (s *service) serveReaders() error {
+	ln, err := remote.Listen(s.config.Tape)
+	if err != nil {
+		return fail(exitReach, "%w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.unserve = cancel
+	s.serve(func() error {
+		return remote.Serve(ctx, ln, remote.Tape{
+			Store: s.store, Flush: s.recorder.Flush,
+			Check: func(ctx context.Context) ([]byte, error) {
+				report, err := s.store.Check(ctx, nil)
+				if err != nil {
+					return nil, err
+				}
+				return json.Marshal(report)
+			},
+		})
+	})
+	return nil
+}
+
+// sayWriting reports that the tape cannot be written, or can again.
+func sayWriting(a *app, path string, err error) {
+	if err == nil {
+		fmt.Fprintf(a.Stderr, "wstape: the tape %s is being written again\n", path)
+		return
+	}
+	fmt.Fprintf(a.Stderr, "wstape: %v; trying again until it works, see record.when_full\n", err)
+}
+
+// recordFunc adapts the recorder to what the proxy wants to know of it.
+func (s *service) recordFunc() func(tape.Session) (proxy.Tap, error) {
+	if s.recorder == nil {
+		return nil
+	}
+	return func(about tape.Session) (proxy.Tap, error) { return s.recorder.Begin(about) }
+}
+
+func (s *service) serve(f func() error) {
+	s.serving.Add(1)
+	go func() {
+		defer s.serving.Done()
+		if err := f(); err != nil {
+			s.failed <- err
+		}
+	}()
+}
+
+// url is where clients connect.
+func (s *service) url() string {
+	scheme := "ws"
+	if s.config.TLS.Cert != "" {
+		scheme = "wss"
+	}
+	return scheme + "://" + s.listener.Addr().String()
+}
+
+// wait serves until ctx is done, then ends politely: close frames, a bounded
+// wait, the tape written. When hard is done it waits no longer.
+func (s *service) wait(ctx, hard context.Context) error {
+	var failure error
+	select {
+	case <-ctx.Done():
+	case failure = <-s.failed:
+	}
+	bounded, cancel := context.WithTimeout(hard, s.config.Limits.ShutdownTimeout)
+	defer cancel()
+	_ = s.proxy.Shutdown(bounded) // its error is that it had to cut sessions off, which the tape tells
+	err := s.release()
+	if failure != nil {
+		return fail(exitReach, "%w", failure)
+	}
+	return err
+}
+
+// release closes what is open, in the order of the data: recorder, readers, tape, log.
+func (s *service) release() error {
+	var errs []error
+	if s.listener != nil {
+		_ = s.listener.Close()
+	}
+	if s.recorder != nil {
+		if err := s.recorder.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("what was recorded last is lost: %w", err))
+		}
+	}
+	s.unserve()
+	s.serving.Wait()
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	if s.log != nil {
+		s.log.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// listen opens the listener, with TLS if a certificate is given.
+func listen(c *config.Config) (net.Listener, error) {
+	ln, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return nil, fail(exitReach, "listen on %s: %w; is something else using the port? Choose another with --listen (port 0 picks a free one)", c.Listen, errors.Unwrap(err))
+	}
+	if c.TLS.Cert == "" {
+		return ln, nil
+	}
+	pair, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
+	if err != nil {
+		ln.Close()
+		return nil, fail(exitUsage, "tls: read the certificate %s and key %s: %w", c.TLS.Cert, c.TLS.Key, err)
+	}
+	return tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}}), nil
+}
+
+// routes makes the proxy's routes; an upstream given as such serves everything
+// that the listed ones do not.
+func routes(c *config.Config) ([]proxy.Route, error) {
+	secure, err := upstreamTLS(&c.UpstreamTLS)
+	if err != nil {
+		return nil, err
+	}
+	var headers []tape.Header
+	for _, text := range c.Headers {
+		h, err := config.ParseHeader(text)
+		if err != nil {
+			return nil, fail(exitUsage, "%w", err)
+		}
+		headers = append(headers, h)
+	}
+	upstream := func(text string) (*proxy.Upstream, error) {
+		u, err := proxy.ParseUpstream(text)
+		if err != nil {
+			return nil, fail(exitUsage, "%w", err)
+		}
+		u.TLS, u.Headers, u.KeepHost = secure, headers, c.HostHeader == "keep"
+		return u, nil
+	}
+	var out []proxy.Route
+	for _, r := range c.Routes {
+		u, err := upstream(r.Upstream)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, proxy.Route{Prefix: r.Path, Host: r.Host, Strip: r.StripPrefix, Upstream: u})
+	}
+	if c.Upstream != "" {
+		u, err := upstream(c.Upstream)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, proxy.Route{Upstream: u})
+	}
+	if out == nil {
+		return nil, fail(exitUsage, "no upstream: name one (wstape proxy ws://localhost:8765) or set routes in --config")
+	}
+	return out, nil
+}
+
+func upstreamTLS(c *config.UpstreamTLS) (*tls.Config, error) {
+	out := &tls.Config{ServerName: c.SNI, InsecureSkipVerify: c.Insecure}
+	if c.CA != "" {
+		pem, err := os.ReadFile(c.CA)
+		if err != nil {
+			return nil, fail(exitUsage, "upstream_tls.ca: %w", err)
+		}
+		out.RootCAs = x509.NewCertPool()
+		if !out.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fail(exitUsage, "upstream_tls.ca: %s holds no certificate in PEM form", c.CA)
+		}
+	}
+	if c.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+		if err != nil {
+			return nil, fail(exitUsage, "upstream_tls: read the certificate %s and key %s: %w", c.Cert, c.Key, err)
+		}
+		out.Certificates = []tls.Certificate{pair}
+	}
+	return out, nil
+}

@@ -1,0 +1,146 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/wstape/wstape/record"
+)
+
+// target is a session that an argument names, and the tape it is on.
+type target struct {
+	store record.Reader
+	n     uint64
+	name  string // as people should see it
+}
+
+// resolve finds the sessions that arguments name: by number (3), from the end
+// (-1), by the beginning of their UUID, or as a cassette file.
+func (a *app) resolve(ctx context.Context, t *tapeFile, args []string) ([]target, error) {
+	var out []target
+	for _, arg := range args {
+		found, err := resolveOne(ctx, t, arg)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found...)
+	}
+	return out, nil
+}
+
+func resolveOne(ctx context.Context, t *tapeFile, arg string) ([]target, error) {
+	if back, ok := strings.CutPrefix(arg, "@-"); ok {
+		return fromLast(ctx, t, back)
+	}
+	if n, err := strconv.ParseUint(arg, 10, 64); err == nil {
+		_, err := t.Session(ctx, n)
+		if err == nil {
+			return []target{{t, n, "session " + arg}}, nil
+		}
+		if !errors.Is(err, record.ErrNotFound) || len(arg) < minPrefix {
+			return nil, notFound(t, arg, err)
+		}
+	}
+	if _, err := os.Stat(arg); err == nil {
+		return cassette(ctx, arg)
+	}
+	if isPrefix(arg) {
+		return byID(ctx, t, strings.ToLower(arg))
+	}
+	if strings.ContainsAny(arg, "./\\") {
+		return nil, fail(exitReach, "open %s: %w", arg, fs.ErrNotExist)
+	}
+	return nil, fail(exitUsage, "%q names no session: give a number (3), -1 for the last, the beginning of a UUID, or a cassette file", arg)
+}
+
+func notFound(t *tapeFile, arg string, err error) error {
+	if errors.Is(err, record.ErrNotFound) {
+		return fail(exitNo, "session %s is not on the tape %s; wstape ls --tape %s lists what is", arg, t.path, t.path)
+	}
+	return err
+}
+
+// entries lists every session of a tape.
+func entries(ctx context.Context, r record.Reader, each func(record.Entry) error) error {
+	for after := uint64(0); ; {
+		page, err := r.Sessions(ctx, after)
+		if err != nil || len(page) == 0 {
+			return err
+		}
+		for _, e := range page {
+			if err := each(e); err != nil {
+				return err
+			}
+			after = e.N
+		}
+	}
+}
+
+func fromLast(ctx context.Context, t *tapeFile, back string) ([]target, error) {
+	k, err := strconv.Atoi(back)
+	if err != nil {
+		return nil, fail(exitUsage, "%q is not a count from the end", "-"+back)
+	}
+	var numbers []uint64
+	err = entries(ctx, t, func(e record.Entry) error { numbers = append(numbers, e.N); return nil })
+	if err != nil {
+		return nil, err
+	}
+	if k > len(numbers) {
+		return nil, fail(exitNo, "session -%d is not on the tape %s: it has %s", k, t.path, count(len(numbers), "session"))
+	}
+	n := numbers[len(numbers)-k]
+	return []target{{t, n, fmt.Sprintf("session %d", n)}}, nil
+}
+
+// minPrefix is how much of a UUID must be given.
+const minPrefix = 4
+
+func isPrefix(arg string) bool {
+	return len(arg) >= minPrefix && strings.Trim(strings.ToLower(arg), "0123456789abcdef-") == ""
+}
+
+func byID(ctx context.Context, t *tapeFile, prefix string) ([]target, error) {
+	var found []record.Entry
+	err := entries(ctx, t, func(e record.Entry) error {
+		if strings.HasPrefix(e.ID.String(), prefix) {
+			found = append(found, e)
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(found) == 0:
+		return nil, fail(exitNo, "no session on the tape %s has a UUID that begins with %s", t.path, prefix)
+	case len(found) > 1:
+		return nil, fail(exitNo, "%s: %d sessions on the tape %s have UUIDs that begin so, the first two %s and %s",
+			prefix, len(found), t.path, found[0].ID, found[1].ID)
+	}
+	return []target{{t, found[0].N, fmt.Sprintf("session %d", found[0].N)}}, nil
+}
+
+// cassette loads a cassette file; its sessions are numbered from 1.
+func cassette(ctx context.Context, path string) ([]target, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fail(exitReach, "%w", err)
+	}
+	defer f.Close()
+	memory := record.NewMemory()
+	numbers, err := record.ReadCassette(ctx, f, memory)
+	if err != nil {
+		return nil, fail(exitReach, "read cassette %s: %w", path, err)
+	}
+	var out []target
+	for _, n := range numbers {
+		out = append(out, target{memory, n, path})
+	}
+	return slices.Clip(out), nil
+}

@@ -1,0 +1,183 @@
+// Package config holds wstape's configuration: one typed [Config], its
+// defaults, where each value came from, and what is wrong with it. It is the
+// only room that knows viper.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/wstape/wstape/tape"
+)
+
+// Config is everything that can be set. The tags are the keys of the file;
+// config.example.yaml explains each.
+type Config struct {
+	Listen      string      `mapstructure:"listen"`
+	Upstream    string      `mapstructure:"upstream"`
+	Routes      []Route     `mapstructure:"routes"`
+	Tape        string      `mapstructure:"tape"`
+	Admin       string      `mapstructure:"admin"`
+	AddrFile    string      `mapstructure:"addr_file"`
+	Strict      bool        `mapstructure:"strict"`
+	HostHeader  string      `mapstructure:"host_header"`
+	Headers     []string    `mapstructure:"headers"`
+	TLS         KeyPair     `mapstructure:"tls"`
+	UpstreamTLS UpstreamTLS `mapstructure:"upstream_tls"`
+	Log         Log         `mapstructure:"log"`
+	Record      Record      `mapstructure:"record"`
+	Limits      Limits      `mapstructure:"limits"`
+}
+
+// Route sends what matches to an upstream of its own.
+type Route struct {
+	Path        string `mapstructure:"path"`
+	Host        string `mapstructure:"host"`
+	Upstream    string `mapstructure:"upstream"`
+	StripPrefix bool   `mapstructure:"strip_prefix"`
+}
+
+// KeyPair names the PEM files of a certificate and its key.
+type KeyPair struct {
+	Cert string `mapstructure:"cert"`
+	Key  string `mapstructure:"key"`
+}
+
+// UpstreamTLS is how wss and https upstreams are checked and met.
+type UpstreamTLS struct {
+	CA       string `mapstructure:"ca"`
+	Cert     string `mapstructure:"cert"`
+	Key      string `mapstructure:"key"`
+	SNI      string `mapstructure:"sni"`
+	Insecure bool   `mapstructure:"insecure"`
+}
+
+// Log is the live log on stderr.
+type Log struct {
+	Quiet  bool   `mapstructure:"quiet"`
+	Format string `mapstructure:"format"`
+}
+
+// Record is what goes on the tape, and how.
+type Record struct {
+	Enabled  bool          `mapstructure:"enabled"`
+	Flush    time.Duration `mapstructure:"flush"`
+	Buffer   Bytes         `mapstructure:"buffer"`
+	WhenFull string        `mapstructure:"when_full"`
+	Redact   Redact        `mapstructure:"redact"`
+}
+
+// Redact lists whose values are replaced by pseudonyms before anything is written.
+type Redact struct {
+	Headers []string `mapstructure:"headers"`
+	Query   []string `mapstructure:"query"`
+}
+
+// Limits bound what peers can make wstape do.
+type Limits struct {
+	HandshakeTimeout time.Duration `mapstructure:"handshake_timeout"`
+	HandshakeBytes   Bytes         `mapstructure:"handshake_bytes"`
+	CloseTimeout     time.Duration `mapstructure:"close_timeout"`
+	ShutdownTimeout  time.Duration `mapstructure:"shutdown_timeout"`
+	Sessions         int           `mapstructure:"sessions"`
+	Inflate          Bytes         `mapstructure:"inflate"`
+}
+
+// FieldError is a wrong value and the key that holds it.
+type FieldError struct {
+	Key string
+	Err error
+}
+
+func (e *FieldError) Error() string { return e.Key + ": " + e.Err.Error() }
+func (e *FieldError) Unwrap() error { return e.Err }
+
+// Validate reports everything that is wrong, each as a [*FieldError].
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(key, format string, args ...any) {
+		errs = append(errs, &FieldError{key, fmt.Errorf(format, args...)})
+	}
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		bad("listen", "%q is not host:port (like 127.0.0.1:8080; port 0 picks a free one)", c.Listen)
+	}
+	if c.Admin != "off" {
+		bad("admin", "%q: this version has no control API yet; leave it off", c.Admin)
+	}
+	oneOf := func(key, value string, allowed ...string) {
+		for _, a := range allowed {
+			if value == a {
+				return
+			}
+		}
+		bad(key, "%q is not one of %s", value, strings.Join(allowed, ", "))
+	}
+	oneOf("host_header", c.HostHeader, "rewrite", "keep")
+	oneOf("log.format", c.Log.Format, "text", "json")
+	oneOf("record.when_full", c.Record.WhenFull, "block", "drop")
+	for _, h := range c.Headers {
+		if _, err := ParseHeader(h); err != nil {
+			bad("headers", "%w", err)
+		}
+	}
+	pair := func(key string, p KeyPair) {
+		if (p.Cert == "") != (p.Key == "") {
+			bad(key, "a certificate and its key go together: set both cert and key")
+		}
+	}
+	pair("tls", c.TLS)
+	pair("upstream_tls", KeyPair{c.UpstreamTLS.Cert, c.UpstreamTLS.Key})
+	for i, r := range c.Routes {
+		key := fmt.Sprintf("routes[%d]", i)
+		if r.Upstream == "" {
+			bad(key+".upstream", "is missing")
+		}
+		if r.Path != "" && !strings.HasPrefix(r.Path, "/") {
+			bad(key+".path", "%q does not begin with /", r.Path)
+		}
+	}
+	c.validateNumbers(bad)
+	return errors.Join(errs...)
+}
+
+func (c *Config) validateNumbers(bad func(key, format string, args ...any)) {
+	if c.Record.Flush < time.Millisecond || c.Record.Flush > 500*time.Millisecond {
+		bad("record.flush", "%v is not between 1ms and 500ms", c.Record.Flush)
+	}
+	if c.Record.Buffer < 1<<20 {
+		bad("record.buffer", "%v is less than 1MiB", c.Record.Buffer)
+	}
+	positive := func(key string, d time.Duration) {
+		if d <= 0 {
+			bad(key, "%v is not a positive duration", d)
+		}
+	}
+	positive("limits.handshake_timeout", c.Limits.HandshakeTimeout)
+	positive("limits.close_timeout", c.Limits.CloseTimeout)
+	positive("limits.shutdown_timeout", c.Limits.ShutdownTimeout)
+	if c.Limits.HandshakeBytes < 1<<10 || c.Limits.HandshakeBytes > 16<<20 {
+		bad("limits.handshake_bytes", "%v is not between 1KiB and 16MiB", c.Limits.HandshakeBytes)
+	}
+	if c.Limits.Inflate < 1<<10 {
+		bad("limits.inflate", "%v is less than 1KiB", c.Limits.Inflate)
+	}
+	if c.Limits.Sessions < 0 {
+		bad("limits.sessions", "%d is negative; 0 means no limit", c.Limits.Sessions)
+	}
+}
+
+// ParseHeader reads "Name: value". What could break out of the field is refused.
+func ParseHeader(s string) (tape.Header, error) {
+	name, value, ok := strings.Cut(s, ":")
+	name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+	if !ok || name == "" || strings.ContainsAny(name, " \t\r\n\x00\"(),/;<=>?@[\\]{}") {
+		return tape.Header{}, fmt.Errorf("header %q is not of the form 'Name: value'", s)
+	}
+	if strings.ContainsAny(value, "\r\n\x00") {
+		return tape.Header{}, fmt.Errorf("header %q has a line break in its value", name)
+	}
+	return tape.Header{name, value}, nil
+}

@@ -1,0 +1,231 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/viper"
+)
+
+// EnvPrefix begins the names of the environment variables that set keys:
+// record.flush is WSTAPE_RECORD_FLUSH.
+const EnvPrefix = "WSTAPE_"
+
+// Sources are where values come from; flags beat variables beat the file beat
+// the defaults.
+type Sources struct {
+	File  string                   // path of a YAML file; "" for none
+	Env   func(name string) string // "" means not set
+	Flags map[string]any           // by key, those that were given
+}
+
+// Setting is one key's effective value and where it came from.
+type Setting struct {
+	Key    string
+	Value  any
+	Origin string // "default", "file", "WSTAPE_…" or "flag"
+}
+
+// defaults has every key. A key that is not here does not exist.
+func defaults() map[string]any {
+	return map[string]any{
+		"listen":                   "127.0.0.1:8080",
+		"upstream":                 "",
+		"routes":                   []Route{},
+		"tape":                     "wstape.db",
+		"admin":                    "off",
+		"addr_file":                "",
+		"strict":                   false,
+		"host_header":              "rewrite",
+		"headers":                  []string{},
+		"tls.cert":                 "",
+		"tls.key":                  "",
+		"upstream_tls.ca":          "",
+		"upstream_tls.cert":        "",
+		"upstream_tls.key":         "",
+		"upstream_tls.sni":         "",
+		"upstream_tls.insecure":    false,
+		"log.quiet":                false,
+		"log.format":               "text",
+		"record.enabled":           true,
+		"record.flush":             50 * time.Millisecond,
+		"record.buffer":            "32MiB",
+		"record.when_full":         "block",
+		"record.redact.headers":    []string{"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-*-token"},
+		"record.redact.query":      []string{"*token*", "*secret*", "*passw*", "*apikey*", "*api_key*", "*api-key*", "*signature*", "*auth*", "*credential*", "jwt", "key", "sig"},
+		"limits.handshake_timeout": 30 * time.Second,
+		"limits.handshake_bytes":   "64KiB",
+		"limits.close_timeout":     15 * time.Second,
+		"limits.shutdown_timeout":  5 * time.Second,
+		"limits.sessions":          0,
+		"limits.inflate":           "64MiB",
+	}
+}
+
+// Keys lists every key, sorted.
+func Keys() []string {
+	var keys []string
+	for key := range defaults() {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// EnvName is the variable that sets a key.
+func EnvName(key string) string {
+	return EnvPrefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+// Load gathers, decodes and validates. The settings come back even if the
+// values are wrong, so that they can be shown.
+func Load(src Sources) (*Config, []Setting, error) {
+	v := viper.New()
+	for key, value := range defaults() {
+		v.SetDefault(key, value)
+	}
+	inFile := map[string]bool{}
+	if src.File != "" {
+		if err := readFile(v, src.File, inFile); err != nil {
+			return nil, nil, fmt.Errorf("config %s: %w", src.File, err)
+		}
+	}
+	origin := map[string]string{}
+	for _, key := range Keys() {
+		origin[key] = "default"
+		if inFile[key] {
+			origin[key] = "file"
+		}
+		if src.Env != nil && key != "routes" {
+			if text := src.Env(EnvName(key)); text != "" {
+				v.Set(key, text)
+				origin[key] = EnvName(key)
+			}
+		}
+		if value, ok := src.Flags[key]; ok {
+			v.Set(key, value)
+			origin[key] = "flag"
+		}
+	}
+	var c Config
+	err := v.UnmarshalExact(&c, viper.DecodeHook(mapstructure.ComposeDecodeHookFunc(
+		mapstructure.StringToTimeDurationHookFunc(), mapstructure.StringToSliceHookFunc(","), bytesHook)))
+	if err != nil {
+		return nil, nil, decodeError(err)
+	}
+	var settings []Setting
+	for _, key := range Keys() {
+		settings = append(settings, Setting{key, v.Get(key), origin[key]})
+	}
+	return &c, settings, c.Validate()
+}
+
+// readFile reads the file and refuses keys that do not exist.
+func readFile(v *viper.Viper, path string, inFile map[string]bool) error {
+	v.SetConfigFile(path)
+	v.SetConfigType("yaml")
+	if err := v.ReadInConfig(); err != nil {
+		var p *fs.PathError
+		if errors.As(err, &p) {
+			return p.Err
+		}
+		var parse viper.ConfigParseError
+		if errors.As(err, &parse) {
+			err = parse.Unwrap()
+		}
+		return err
+	}
+	known := Keys()
+	only := viper.New() // the file without the defaults
+	only.SetConfigFile(path)
+	only.SetConfigType("yaml")
+	if err := only.ReadInConfig(); err != nil {
+		return err
+	}
+	var unknown []error
+	for _, key := range only.AllKeys() {
+		if !slices.Contains(known, key) {
+			unknown = append(unknown, fmt.Errorf("unknown key %q%s", key, didYouMean(key, known)))
+		}
+		inFile[key] = true
+	}
+	return errors.Join(append(unknown, routeKeys(only)...)...)
+}
+
+// routeKeys refuses unknown keys inside the list of routes.
+func routeKeys(v *viper.Viper) (unknown []error) {
+	list, _ := v.Get("routes").([]any)
+	var known []string
+	for t, i := reflect.TypeFor[Route](), 0; i < t.NumField(); i++ {
+		known = append(known, t.Field(i).Tag.Get("mapstructure"))
+	}
+	for i, route := range list {
+		m, _ := route.(map[string]any)
+		for key := range m {
+			if !slices.Contains(known, key) {
+				unknown = append(unknown, fmt.Errorf("unknown key %q%s", fmt.Sprintf("routes[%d].%s", i, key), didYouMean(key, known)))
+			}
+		}
+	}
+	return unknown
+}
+
+// didYouMean names the nearest known key, if one is near.
+func didYouMean(key string, known []string) string {
+	best, distance := "", len(key)/2+1
+	for _, k := range known {
+		if d := edits(key, k); d < distance {
+			best, distance = k, d
+		}
+		// A key at the wrong level is near too.
+		if i := strings.LastIndex(k, "."); i > 0 && edits(key, k[i+1:]) < min(distance, 2) {
+			best, distance = k, edits(key, k[i+1:])
+		}
+	}
+	if best == "" {
+		return "; wstape config print lists all keys"
+	}
+	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+// edits is the Levenshtein distance.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}
+
+func bytesHook(_, to reflect.Type, data any) (any, error) {
+	if text, ok := data.(string); ok && to == reflect.TypeFor[Bytes]() {
+		return ParseBytes(text)
+	}
+	return data, nil
+}
+
+// decodeError says which key could not be read as what it should be.
+func decodeError(err error) error {
+	var many interface{ WrappedErrors() []error }
+	if errors.As(err, &many) {
+		return fmt.Errorf("config: %w", errors.Join(many.WrappedErrors()...))
+	}
+	return fmt.Errorf("config: %w", err)
+}

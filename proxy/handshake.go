@@ -1,0 +1,340 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/wstape/wstape/internal/wire"
+	"github.com/wstape/wstape/tape"
+)
+
+const extensionsField = "Sec-Websocket-Extensions"
+
+// isHandshake reports whether a request asks for a WebSocket (RFC 6455 section 4.2.1).
+func isHandshake(r *http.Request) bool {
+	return r.Method == http.MethodGet && hasToken(r.Header["Connection"], "upgrade") &&
+		hasToken(r.Header["Upgrade"], "websocket") && r.ContentLength == 0
+}
+
+func hasToken(values []string, token string) bool {
+	return slices.ContainsFunc(tokens(values), func(t string) bool { return strings.EqualFold(t, token) })
+}
+
+// tokens splits a list field (RFC 9110 section 5.6.1).
+func tokens(values []string) []string {
+	var out []string
+	for _, value := range values {
+		for _, t := range strings.Split(value, ",") {
+			if t = strings.TrimSpace(t); t != "" {
+				out = append(out, t)
+			}
+		}
+	}
+	return out
+}
+
+// fieldName writes a canonical name the way RFC 6455 does; some servers compare bytes.
+func fieldName(canonical string) string {
+	if rest, ok := strings.CutPrefix(canonical, "Sec-Websocket-"); ok {
+		return "Sec-WebSocket-" + rest
+	}
+	return canonical
+}
+
+// fields lists a header in a stable order; lines of one name keep theirs.
+func fields(h http.Header) []tape.Header {
+	names := make([]string, 0, len(h))
+	for name := range h {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	var out []tape.Header
+	for _, name := range names {
+		for _, value := range h[name] {
+			out = append(out, tape.Header{fieldName(name), value})
+		}
+	}
+	return out
+}
+
+// endToEnd lists the fields of a handshake that go on: all but those that
+// belong to one hop (RFC 9110 section 7.6.1), of which the upgrade's own stay.
+func endToEnd(h http.Header) http.Header {
+	h = h.Clone()
+	listed := tokens(h["Connection"])
+	for _, name := range append(listed, "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding") {
+		if !strings.EqualFold(name, "upgrade") {
+			h.Del(name)
+		}
+	}
+	if len(listed) > 1 && hasToken(h["Connection"], "upgrade") {
+		h["Connection"] = []string{"Upgrade"}
+	}
+	return h
+}
+
+// writeHead writes a start line and fields.
+func writeHead(w io.Writer, start string, list []tape.Header) error {
+	var b bytes.Buffer
+	b.WriteString(start + "\r\n")
+	for _, f := range list {
+		b.WriteString(f[0] + ": " + f[1] + "\r\n")
+	}
+	b.WriteString("\r\n")
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// dialled is an upstream connection whose answer has been read.
+type dialled struct {
+	conn  net.Conn
+	res   *http.Response
+	early []byte // what the upstream sent behind a 101
+}
+
+// handshake sends the client's request on and reads the upstream's answer.
+// Interim answers go to the client through w.
+func (u *Upstream) handshake(ctx context.Context, w http.ResponseWriter, r *http.Request, target string, h http.Header, maxBytes int) (d *dialled, err error) {
+	conn, err := u.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = conn.Close()
+		}
+	}()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	list := append([]tape.Header{{"Host", u.host(r)}}, fields(h)...)
+	list = append(list, u.Headers...)
+	if err := writeHead(conn, "GET "+target+" HTTP/1.1", list); err != nil {
+		return nil, fmt.Errorf("send the handshake: %w", err)
+	}
+	head := &io.LimitedReader{R: conn, N: int64(maxBytes)}
+	br := bufio.NewReader(head)
+	for {
+		res, err := http.ReadResponse(br, r)
+		switch {
+		case err != nil && head.N <= 0:
+			return nil, fmt.Errorf("read the answer: its head is longer than %d bytes (limits.handshake_bytes)", maxBytes)
+		case err != nil:
+			return nil, fmt.Errorf("read the answer: %w", err)
+		case res.StatusCode >= 200 || res.StatusCode == http.StatusSwitchingProtocols:
+			if !stop() {
+				return nil, context.Cause(ctx)
+			}
+			d = &dialled{conn: conn, res: res}
+			if res.StatusCode == http.StatusSwitchingProtocols {
+				d.early, _ = br.Peek(br.Buffered())
+			}
+			head.N = math.MaxInt64 // what follows is not the head any more
+			return d, nil
+		}
+		copyHeader(w.Header(), res.Header)
+		w.WriteHeader(res.StatusCode)
+	}
+}
+
+func copyHeader(dst, src http.Header) {
+	clear(dst)
+	for name, values := range src {
+		dst[name] = values
+	}
+}
+
+// filterOffer takes extensions that wstape cannot follow out of the offer and
+// says which.
+func filterOffer(h http.Header) (removed []string) {
+	var kept []string
+	for _, value := range h[extensionsField] {
+		keep, gone := wire.FilterOffer(value)
+		removed = append(removed, gone...)
+		if keep != "" || gone == nil {
+			kept = append(kept, keep)
+		}
+	}
+	if removed == nil {
+		return nil
+	}
+	h[extensionsField] = kept
+	if kept == nil {
+		h.Del(extensionsField)
+	}
+	return removed
+}
+
+// serveWebSocket carries one handshake to the upstream and its answer back, and
+// on 101 starts the session.
+func (p *Proxy) serveWebSocket(w http.ResponseWriter, r *http.Request, route *Route) {
+	about := tape.Session{
+		URL: r.URL.RequestURI(), Client: r.RemoteAddr,
+		Handshake: tape.Handshake{Request: tape.Request{
+			Method: r.Method, Target: r.RequestURI, Headers: append([]tape.Header{{"Host", r.Host}}, fields(r.Header)...),
+		}},
+	}
+	if strings.HasPrefix(r.RequestURI, "/") {
+		about.URL = r.RequestURI
+	}
+	target := ""
+	if route != nil {
+		target = route.target(r)
+		about.Upstream = route.Upstream.address(target)
+	}
+	tap, err := p.config.Record(about)
+	if err != nil {
+		p.config.Log.Error("session not recorded, so not relayed", "url", about.URL, "err", err)
+		refuse(w, http.StatusServiceUnavailable, fmt.Sprintf("cannot record the session: %v", err))
+		return
+	}
+	s := &session{proxy: p, tap: tap, upstream: about.Upstream}
+	if why, ok := p.admit(s); !ok {
+		s.refused(w, http.StatusServiceUnavailable, why)
+		return
+	}
+	if route == nil {
+		s.refused(w, http.StatusBadGateway, p.noRoute(r))
+		p.leave(s)
+		return
+	}
+	if !s.shake(w, r, route, target) {
+		p.leave(s)
+	}
+}
+
+// refused answers the handshake with a reason of wstape's own.
+func (s *session) refused(w http.ResponseWriter, status int, why string) {
+	s.tap.Answered(s.upstream, status, "", nil, tape.Response{Status: status})
+	s.tap.End(tape.Ending{Kind: tape.EndError, Why: why})
+	refuse(w, status, why)
+}
+
+// shake carries the handshake; true when the session runs, on goroutines of its own.
+func (s *session) shake(w http.ResponseWriter, r *http.Request, route *Route, target string) bool {
+	p, u := s.proxy, route.Upstream
+	h := endToEnd(r.Header)
+	if removed := filterOffer(h); removed != nil {
+		s.tap.Note("taken out of the offer, because wstape cannot follow it: "+strings.Join(removed, ", "), "wstape")
+	}
+	ctx, abort := context.WithCancelCause(r.Context())
+	defer abort(nil)
+	s.mu.Lock()
+	s.abort = abort
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeoutCause(ctx, p.config.HandshakeTimeout,
+		fmt.Errorf("no answer within %v (limits.handshake_timeout)", p.config.HandshakeTimeout))
+	defer cancel()
+	up, err := u.handshake(ctx, w, r, target, h, p.config.HandshakeBytes)
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		p.config.Log.Debug("upstream not reached", "upstream", u.String(), "err", err)
+		s.refused(w, http.StatusBadGateway, u.unreachable(err))
+		return false
+	}
+	if up.res.StatusCode != http.StatusSwitchingProtocols {
+		if err := s.passRefusal(w, up); err != nil {
+			p.leave(s)
+			panic(http.ErrAbortHandler) // a body that was cut short must not look whole to the client
+		}
+		return false
+	}
+	s.tap.Answered(s.upstream, up.res.StatusCode, up.res.Header.Get("Sec-Websocket-Protocol"), up.res.Header[extensionsField],
+		tape.Response{Status: up.res.StatusCode, Headers: fields(up.res.Header)})
+	compression, other, err := wire.Granted(up.res.Header[extensionsField])
+	switch {
+	case err != nil:
+		s.tap.Note("the upstream granted what wstape cannot read: "+err.Error(), "wstape")
+	case other != "":
+		s.tap.Note("the upstream granted an extension that wstape cannot follow: "+other, "wstape")
+	}
+	client, early, err := s.switchProtocols(w, up.res)
+	if err != nil {
+		_ = up.conn.Close()
+		from := tape.Client
+		s.tap.End(tape.Ending{Kind: tape.EndError, From: &from, Why: "answer the client: " + err.Error()})
+		return false
+	}
+	s.start(client, early, up.conn, up.early, compression)
+	return true
+}
+
+// switchProtocols takes the client's connection from net/http and gives it the
+// upstream's 101. Early is what the client sent behind its request.
+func (s *session) switchProtocols(w http.ResponseWriter, res *http.Response) (conn net.Conn, early []byte, err error) {
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	if n := rw.Reader.Buffered(); n > 0 {
+		early, _ = rw.Peek(n)
+		early = bytes.Clone(early)
+	}
+	if err = conn.SetDeadline(time.Now().Add(s.proxy.config.HandshakeTimeout)); err == nil {
+		err = writeHead(conn, "HTTP/1.1 "+res.Status, fields(endToEnd(res.Header)))
+	}
+	if err == nil {
+		err = conn.SetDeadline(time.Time{})
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, nil, err
+	}
+	return conn, early, nil
+}
+
+// maxRefusalBody is how much of a refusal's body goes on the tape; the client
+// gets all of it.
+const maxRefusalBody = 64 << 10
+
+// passRefusal gives the client the upstream's answer, whole.
+func (s *session) passRefusal(w http.ResponseWriter, up *dialled) error {
+	defer up.conn.Close()
+	defer up.res.Body.Close()
+	h := endToEnd(up.res.Header)
+	h.Del("Connection")
+	h.Del("Upgrade")
+	copyHeader(w.Header(), h)
+	for _, name := range []string{"Date", "Content-Type"} { // net/http would add these
+		if _, ok := h[name]; !ok {
+			w.Header()[name] = nil
+		}
+	}
+	var kept bytes.Buffer
+	w.WriteHeader(up.res.StatusCode)
+	_ = up.conn.SetReadDeadline(time.Now().Add(s.proxy.config.HandshakeTimeout))
+	_, err := io.Copy(w, io.TeeReader(up.res.Body, &limitedBuffer{&kept, maxRefusalBody}))
+	from := tape.Server
+	why := "the upstream refused: " + up.res.Status
+	if err != nil {
+		why += " (its body was cut short: " + err.Error() + ")"
+	}
+	s.tap.Answered(s.upstream, up.res.StatusCode, "", up.res.Header[extensionsField],
+		tape.Response{Status: up.res.StatusCode, Headers: fields(up.res.Header), Body: kept.Bytes()})
+	s.tap.End(tape.Ending{Kind: tape.EndError, From: &from, Why: why})
+	return err
+}
+
+// limitedBuffer keeps the beginning of what is written to it.
+type limitedBuffer struct {
+	*bytes.Buffer
+	room int
+}
+
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	n := min(len(p), b.room)
+	b.room -= n
+	b.Buffer.Write(p[:n])
+	return len(p), nil
+}

@@ -1,0 +1,207 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/wstape/wstape/tape"
+)
+
+// Tap takes down one session. Parts, Injected and Note may be called from both
+// links at once; End is called once, after everything else.
+type Tap interface {
+	// Answered records the upstream's answer to the handshake; status 502 if
+	// there was none.
+	Answered(upstream string, status int, subprotocol string, extensions []string, r tape.Response)
+	// Parts records what one read brought from one side. The parts' payloads are
+	// only valid during the call.
+	Parts(from tape.Side, leg tape.Leg, parts []tape.Part)
+	// Injected records a frame that wstape itself sent, pretending to be from.
+	Injected(from tape.Side, p tape.Part, by string)
+	// Note puts a remark on the tape.
+	Note(text, by string)
+	// End closes the session.
+	End(e tape.Ending)
+}
+
+// Config says what a [Proxy] does. Zero values of limits mean their defaults.
+type Config struct {
+	Routes           []Route                         // the first that matches serves a request
+	Record           func(tape.Session) (Tap, error) // opens a session on the tape; nil records nothing
+	Strict           bool                            // end a session that violates RFC 6455 instead of passing it on
+	MaxSessions      int                             // open sessions; more are answered with 503; 0 means no limit
+	HandshakeTimeout time.Duration                   // for reading a request's head, dialling and the upstream's answer; default 30 s
+	HandshakeBytes   int                             // of a request's or answer's head; default 64 KiB
+	CloseTimeout     time.Duration                   // how long the second direction may be silent after the first has ended; default 15 s
+	Log              *slog.Logger                    // what goes wrong; nil discards
+}
+
+// The default limits.
+const (
+	DefaultHandshakeTimeout = 30 * time.Second
+	DefaultHandshakeBytes   = 64 << 10
+	DefaultCloseTimeout     = 15 * time.Second
+)
+
+// Proxy relays WebSocket sessions, and plain HTTP beside them. Its methods are
+// safe for concurrent use.
+type Proxy struct {
+	config Config
+	server *http.Server
+
+	mu       sync.Mutex
+	sessions map[*session]struct{}
+	closing  bool
+	running  sync.WaitGroup // sessions
+}
+
+// New returns a proxy that is not serving yet.
+func New(c Config) *Proxy {
+	if c.HandshakeTimeout <= 0 {
+		c.HandshakeTimeout = DefaultHandshakeTimeout
+	}
+	if c.HandshakeBytes <= 0 {
+		c.HandshakeBytes = DefaultHandshakeBytes
+	}
+	if c.CloseTimeout <= 0 {
+		c.CloseTimeout = DefaultCloseTimeout
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Record == nil {
+		c.Record = func(tape.Session) (Tap, error) { return discard{}, nil }
+	}
+	p := &Proxy{config: c, sessions: map[*session]struct{}{}}
+	for i := range c.Routes {
+		c.Routes[i].Upstream.prepare(p)
+	}
+	p.server = &http.Server{
+		Handler:           p,
+		ReadHeaderTimeout: c.HandshakeTimeout,
+		MaxHeaderBytes:    c.HandshakeBytes,
+		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+	}
+	// No h2 until RFC 8441 is built: a browser would open its sockets there.
+	p.server.Protocols = new(http.Protocols)
+	p.server.Protocols.SetHTTP1(true)
+	return p
+}
+
+// Serve answers connections until Shutdown; it returns nil then.
+func (p *Proxy) Serve(ln net.Listener) error {
+	if err := p.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
+	}
+	return nil
+}
+
+// Shutdown stops accepting, sends a close frame with status 1001 to both sides
+// of every session, waits until they have ended or ctx is done, and then cuts
+// what is left. No goroutine of the proxy is left afterwards.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	p.mu.Lock()
+	p.closing = true
+	open := make([]*session, 0, len(p.sessions))
+	for s := range p.sessions {
+		open = append(open, s)
+	}
+	p.mu.Unlock()
+	for _, s := range open {
+		s.hangUp(&hangup{code: 1001, reason: "wstape is shutting down", by: "operator"})
+	}
+	done := make(chan struct{})
+	go func() {
+		p.running.Wait()
+		close(done)
+	}()
+	err := p.server.Shutdown(ctx)
+	select {
+	case <-done:
+	case <-ctx.Done():
+		for _, s := range open {
+			s.cut()
+		}
+		<-done
+	}
+	if err != nil {
+		return errors.Join(err, p.server.Close())
+	}
+	return nil
+}
+
+// ServeHTTP routes one request.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	route := p.route(r)
+	switch {
+	case isHandshake(r):
+		p.serveWebSocket(w, r, route)
+	case route == nil:
+		refuse(w, http.StatusBadGateway, p.noRoute(r))
+	default:
+		route.Upstream.http.ServeHTTP(w, withRoute(r, route))
+	}
+}
+
+func (p *Proxy) route(r *http.Request) *Route {
+	for i := range p.config.Routes {
+		if p.config.Routes[i].matches(r) {
+			return &p.config.Routes[i]
+		}
+	}
+	return nil
+}
+
+func (p *Proxy) noRoute(r *http.Request) string {
+	var known []string
+	for i := range p.config.Routes {
+		known = append(known, p.config.Routes[i].String())
+	}
+	return fmt.Sprintf("no route for host %q, path %q; known routes: %s", r.Host, r.URL.Path, strings.Join(known, ", "))
+}
+
+// admit registers a session; not ok when the proxy is closing or full.
+func (p *Proxy) admit(s *session) (why string, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closing:
+		return "wstape is shutting down", false
+	case p.config.MaxSessions > 0 && len(p.sessions) >= p.config.MaxSessions:
+		return fmt.Sprintf("%d sessions are open already (limits.sessions)", len(p.sessions)), false
+	}
+	p.sessions[s] = struct{}{}
+	p.running.Add(1)
+	return "", true
+}
+
+func (p *Proxy) leave(s *session) {
+	p.mu.Lock()
+	delete(p.sessions, s)
+	p.mu.Unlock()
+	p.running.Done()
+}
+
+// refuse answers with a plain reason.
+func refuse(w http.ResponseWriter, status int, why string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, "wstape: %s\n", why)
+}
+
+// discard is the tap of a proxy that records nothing.
+type discard struct{}
+
+func (discard) Answered(string, int, string, []string, tape.Response) {}
+func (discard) Parts(tape.Side, tape.Leg, []tape.Part)                {}
+func (discard) Injected(tape.Side, tape.Part, string)                 {}
+func (discard) Note(string, string)                                   {}
+func (discard) End(tape.Ending)                                       {}

@@ -1,0 +1,190 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/wstape/wstape/internal/wire"
+	"github.com/wstape/wstape/tape"
+)
+
+// session is one WebSocket connection on its way through the proxy.
+type session struct {
+	proxy    *Proxy
+	tap      Tap
+	upstream string
+	legs     [2]net.Conn  // by side
+	links    [2]link      // by the side that sends
+	ended    atomic.Int32 // links that are done
+
+	// What the links look at after every read. Each is set once, and then both
+	// links are woken.
+	hanging atomic.Pointer[hangup] // send this close frame and stop passing on
+	winding atomic.Bool            // one direction has ended: the other may be silent for CloseTimeout only
+	gone    atomic.Bool            // the session is over: connections are being closed
+
+	torn [2]atomic.Bool // by side: a write to it was answered with a reset, which reading may not tell
+
+	mu     sync.Mutex
+	ending *tape.Ending            // the first reason wins
+	abort  context.CancelCauseFunc // of the handshake
+}
+
+// hangup is a close that wstape itself decides on.
+type hangup struct {
+	code   int
+	reason string
+	by     string
+	ending *tape.Ending // how the session ended; nil means the close frame itself
+}
+
+// start runs both links; the last one to end ends the session.
+func (s *session) start(client net.Conn, clientEarly []byte, server net.Conn, serverEarly []byte, c wire.Compression) {
+	s.mu.Lock()
+	s.legs = [2]net.Conn{client, server}
+	s.mu.Unlock()
+	early := [2][]byte{clientEarly, serverEarly}
+	for _, from := range tape.Sides() {
+		s.links[from] = link{
+			session: s, from: from, src: newSource(s.legs[from]), dst: s.legs[from.Other()],
+			walker: wire.NewWalker(from, c.On), strict: s.proxy.config.Strict, deflate: c.On,
+		}
+	}
+	for _, from := range tape.Sides() {
+		go s.links[from].run(early[from])
+	}
+	if s.hanging.Load() != nil {
+		s.wake() // the shutdown came while the handshake was under way
+	}
+}
+
+// finish is called by each link when it is done; the second call ends the session.
+func (s *session) finish() {
+	if s.ended.Add(1) < 2 {
+		return
+	}
+	s.closeLegs()
+	s.mu.Lock()
+	ending := s.ending
+	s.mu.Unlock()
+	if ending == nil {
+		ending = &tape.Ending{Kind: tape.EndEOF}
+	}
+	s.tap.End(*ending)
+	s.proxy.leave(s)
+}
+
+// end notes why the session ends; the first reason stays.
+func (s *session) end(e tape.Ending) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending == nil {
+		s.ending = &e
+	}
+}
+
+// hangUp makes both links send a close frame at the next frame boundary, and
+// pass on nothing more. A session that is ending by itself is left to it.
+func (s *session) hangUp(h *hangup) {
+	e := tape.Ending{Kind: tape.EndClose, Code: h.code, Reason: h.reason}
+	if h.ending != nil {
+		e = *h.ending
+	}
+	s.mu.Lock()
+	first := s.ending == nil
+	if first {
+		s.ending = &e
+		s.hanging.Store(h)
+	}
+	if s.abort != nil {
+		s.abort(errors.New(h.reason))
+	}
+	s.mu.Unlock()
+	if first {
+		s.wake()
+	}
+}
+
+// wind bounds how long the session may go on: one direction has ended, or a
+// close frame has been seen.
+func (s *session) wind() {
+	if s.winding.CompareAndSwap(false, true) {
+		s.wake()
+	}
+}
+
+// wake makes both links look at the session's state.
+func (s *session) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, conn := range s.legs {
+		if conn != nil {
+			_ = conn.SetReadDeadline(time.Unix(1, 0))
+		}
+	}
+}
+
+// cut ends the session at once.
+func (s *session) cut() {
+	s.end(tape.Ending{Kind: tape.EndTimeout, Why: "wstape shut down before the session had ended"})
+	s.closeLegs()
+}
+
+// closeLegs closes both connections; the links end by that.
+func (s *session) closeLegs() {
+	s.gone.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, conn := range s.legs {
+		if conn != nil {
+			_ = conn.Close()
+		}
+	}
+}
+
+// reset passes a reset on to the other leg, after what was already accepted for
+// sending there has drained.
+func (s *session) reset(to tape.Side) {
+	s.gone.Store(true)
+	conn := s.legs[to]
+	raw := conn
+	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		raw = t.NetConn()
+	}
+	if tcp, ok := raw.(*net.TCPConn); ok {
+		drain(tcp, time.Second)
+		_ = tcp.SetLinger(0)
+	}
+	_ = raw.Close()
+	_ = s.legs[to.Other()].Close()
+}
+
+// closeWrite passes an EOF on: close_notify under TLS, and FIN.
+func closeWrite(conn net.Conn) {
+	type writeCloser interface{ CloseWrite() error }
+	if c, ok := conn.(writeCloser); ok {
+		_ = c.CloseWrite()
+	}
+	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		if c, ok := t.NetConn().(writeCloser); ok {
+			_ = c.CloseWrite()
+		}
+	}
+}
+
+// isEOF reports whether a read error means that the peer will send no more. A
+// TLS peer that leaves without close_notify has done that too.
+func isEOF(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+
+func isReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNABORTED)
+}
+
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -1,0 +1,125 @@
+package proxy
+
+import (
+	"unicode/utf8"
+
+	"github.com/wstape/wstape/internal/wire"
+	"github.com/wstape/wstape/tape"
+)
+
+// guard looks for what RFC 6455 forbids about payloads: invalid UTF-8 in plain
+// text messages, and bad close frames. Compressed text is not inflated here.
+type guard struct {
+	text    bool   // the open message is text, not compressed
+	fin     bool   // its last frame has begun
+	left    uint64 // payload bytes of the current frame still to come
+	control bool   // the current frame is a control frame
+	cut     []byte // the beginning of a rune that the last part cut in two
+	closing closePayload
+}
+
+// add looks at the next part of a direction.
+func (g *guard) add(p *tape.Part) (violation string) {
+	if p.Violation != "" || p.Raw {
+		return p.Violation
+	}
+	if p.Begin {
+		g.begin(p)
+	}
+	g.left -= min(g.left, uint64(len(p.Payload)))
+	if payload, ok := g.closing.add(p); ok {
+		return wire.CloseViolation(payload)
+	}
+	if g.control || !g.text {
+		return ""
+	}
+	b := wire.AppendMasked(g.cut, p.Payload, p.Mask, p.MaskOffset)
+	whole := b
+	if g.left > 0 || !g.fin {
+		whole = b[:len(b)-cutRune(b)]
+	}
+	g.cut = append([]byte(nil), b[len(whole):]...)
+	if !utf8.Valid(whole) {
+		return wire.ViolationTextEncoding
+	}
+	return ""
+}
+
+func (g *guard) begin(p *tape.Part) {
+	fin, rsv, op := wire.Split(p.Head)
+	g.control, g.left = op.Control(), p.Len
+	if g.control {
+		return
+	}
+	if op != tape.Continuation {
+		g.text, g.cut = op == tape.Text && rsv == 0, nil
+	}
+	g.fin = fin
+}
+
+// cutRune returns how many bytes at the end of b may be the beginning of a rune.
+func cutRune(b []byte) int {
+	for i := 1; i <= min(3, len(b)); i++ {
+		if utf8.RuneStart(b[len(b)-i]) {
+			if utf8.FullRune(b[len(b)-i:]) {
+				return 0
+			}
+			return i
+		}
+	}
+	return 0
+}
+
+// forwardStrict passes frames on one by one until one violates RFC 6455; that
+// one stays behind, and both sides get a close frame with status 1002.
+func (l *link) forwardStrict(chunk []byte) bool {
+	if len(l.withheld) > 0 {
+		// The walker has seen these bytes; only passing them on was put off.
+		chunk = append(l.withheld, chunk...)
+	}
+	fresh := chunk[len(l.withheld):]
+	seen := len(l.withheld)
+	l.withheld = nil
+	passed := 0 // of chunk
+	for len(fresh) > 0 {
+		step, whole := l.walker.Next(fresh)
+		l.parts = l.walker.Walk(l.parts[:0], fresh[:step])
+		fresh, seen = fresh[step:], seen+step
+		if !whole {
+			break
+		}
+		for i := range l.parts {
+			if violation := l.guard.add(&l.parts[i]); violation != "" && !l.hungUp {
+				return l.write(chunk[:passed]) && l.violated(violation)
+			}
+		}
+		l.look()
+		l.session.tap.Parts(l.from, l.leg(), l.parts)
+		passed = seen
+	}
+	l.withheld = append([]byte(nil), chunk[passed:]...)
+	return l.write(chunk[:passed])
+}
+
+// violated ends the session because of what the parts hold, which is recorded
+// as having come in only.
+func (l *link) violated(violation string) bool {
+	s, from := l.session, l.from
+	for i := range l.parts {
+		if p := &l.parts[i]; p.Violation == "" && (p.Begin || p.Raw) {
+			p.Violation = violation
+		}
+	}
+	s.tap.Parts(from, tape.LegIn, l.parts)
+	h := &hangup{code: 1002, reason: "protocol error", by: "wstape",
+		ending: &tape.Ending{Kind: tape.EndError, From: &from, Why: "--strict: " + violation}}
+	s.hangUp(h)
+	switch {
+	case l.hungUp || s.hanging.Load() != h:
+	case l.parts[0].Begin || l.parts[0].Raw:
+		l.sendClose(h)
+	default:
+		l.hungUp = true // the frame's beginning has gone out: no close frame may follow it
+	}
+	return true
+}
