@@ -47,7 +47,7 @@ func WriteCassette(ctx context.Context, w io.Writer, r Reader, n uint64) error {
 		if err != nil {
 			return errors.Join(err, out.Flush())
 		}
-		if err := enc.Encode(line); err != nil {
+		if err := line.WriteJSON(out); err != nil {
 			return err
 		}
 	}
@@ -125,6 +125,7 @@ type cassetteReader struct {
 	ctx     context.Context
 	w       Writer
 	numbers []uint64
+	taken   map[tape.ID]bool // UUIDs that the tape has; nil before they were looked up
 
 	session *Entry
 	enc     encoder
@@ -170,12 +171,8 @@ func (c *cassetteReader) begin(text json.RawMessage) error {
 			return err
 		}
 	}
-	if e.ID == (tape.ID{}) {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return err
-		}
-		e.ID = tape.ID(id)
+	if err := c.identify(&e.Session); err != nil {
+		return err
 	}
 	if e.State == tape.Open {
 		e.State = tape.Interrupted // it was exported while it was open
@@ -187,6 +184,31 @@ func (c *cassetteReader) begin(text json.RawMessage) error {
 	e.N, e.Frames, e.Bytes = n, tape.Counts{}, tape.Counts{}
 	c.session, c.enc, c.ended, c.closing, c.t = e, encoder{seq: 1}, e.Ending != nil, nil, 0
 	c.segment = c.enc.segment(n)
+	return nil
+}
+
+// identify keeps a session's UUID, or gives it a new one if it has none or the
+// tape has that session already.
+func (c *cassetteReader) identify(s *tape.Session) error {
+	if c.taken == nil {
+		c.taken = map[tape.ID]bool{{}: true}
+		if r, ok := c.w.(Reader); ok {
+			for e, err := range Sessions(c.ctx, r) {
+				if err != nil {
+					return storeError{err}
+				}
+				c.taken[e.ID] = true
+			}
+		}
+	}
+	if c.taken[s.ID] {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return err
+		}
+		s.ID = tape.ID(id)
+	}
+	c.taken[s.ID] = true
 	return nil
 }
 

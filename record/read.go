@@ -20,6 +20,27 @@ type ReadOptions struct {
 	Inflate uint64 // what one message may inflate to; 0 means no limit
 }
 
+// Sessions yields all sessions of a tape in the order of their numbers.
+func Sessions(ctx context.Context, r Reader) iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		for after := uint64(0); ; {
+			page, err := r.Sessions(ctx, after)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for i := range page {
+				if after = page[i].N; !yield(&page[i], nil) {
+					return
+				}
+			}
+			if len(page) == 0 {
+				return
+			}
+		}
+	}
+}
+
 // cursor walks the records of a session as far as they are there, and goes on
 // from there when it is asked again.
 type cursor struct {
@@ -275,7 +296,7 @@ func checkpoint(ctx context.Context, r Reader, e *Entry, offset uint64) (start u
 
 func orMax(n uint64) uint64 {
 	if n == 0 {
-		return math.MaxUint64
+		return math.MaxInt64 // leaves room to add to
 	}
 	return n
 }

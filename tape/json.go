@@ -206,29 +206,32 @@ type gapJSON struct {
 }
 
 // MarshalJSON writes one line of `show --json`.
-func (l *Line) MarshalJSON() ([]byte, error) {
+func (l *Line) MarshalJSON() ([]byte, error) { return marshal(l.json(false)) }
+
+// json is the line's JSON form; hollow leaves a long payload empty.
+func (l *Line) json(hollow bool) any {
 	t := seconds(toSeconds(l.T))
 	switch {
 	case l.Gap != nil:
-		return marshal(struct {
+		return struct {
 			Gap gapJSON `json:"gap"`
 			T   seconds `json:"t"`
-		}{gapJSON(*l.Gap), t})
+		}{gapJSON(*l.Gap), t}
 	case l.Note != nil:
-		return marshal(struct {
+		return struct {
 			Note string  `json:"note"`
 			By   string  `json:"by,omitempty"`
 			T    seconds `json:"t"`
-		}{l.Note.Text, l.Note.By, t})
+		}{l.Note.Text, l.Note.By, t}
 	}
 	m := l.Message
 	j := messageJSON{
-		Seq: m.Seq, T: &t, From: &m.From, contentJSON: m.json(m.Error != ""), Fate: m.Fate,
+		Seq: m.Seq, T: &t, From: &m.From, contentJSON: m.json(m.Error != "", hollow), Fate: m.Fate,
 		Violation: m.Violation, Redacted: m.Redacted, Partial: m.Partial, Error: m.Error,
 		Truncated: m.Len - uint64(len(m.Payload)),
 	}
 	if m.Received != nil {
-		r := m.Received.json(false)
+		r := m.Received.json(false, false)
 		j.Received = &r
 	}
 	if n := len(m.By); n > 0 {
@@ -243,11 +246,13 @@ func (l *Line) MarshalJSON() ([]byte, error) {
 	if m.RSV1 {
 		j.Wire = &wireJSON{true, m.WireLen}
 	}
-	return marshal(j)
+	return j
 }
 
-// json writes the payload in the clearest form that loses nothing.
-func (c *Content) json(bytesOnly bool) contentJSON {
+// json writes the payload in the clearest form that loses nothing; hollow
+// leaves a long one empty.
+func (c *Content) json(bytesOnly, hollow bool) contentJSON {
+	hollow = hollow && c.long()
 	j := contentJSON{Op: c.Op, Len: &c.Len}
 	if c.Op == Close && !bytesOnly {
 		if code, reason, ok := ParseClose(c.Payload); ok {
@@ -261,13 +266,19 @@ func (c *Content) json(bytesOnly bool) contentJSON {
 	if c.Op == Text && !bytesOnly {
 		valid := utf8.Valid(c.Payload)
 		if valid {
-			text := string(c.Payload)
+			text := ""
+			if !hollow {
+				text = string(c.Payload)
+			}
 			j.Text = &text
 			return j
 		}
 		j.UTF8 = &valid
 	}
-	payload := append([]byte{}, c.Payload...) // never nil, which would be written as null
+	payload := c.Payload
+	if hollow || payload == nil {
+		payload = []byte{} // nil would be written as null
+	}
 	j.B64 = &payload
 	return j
 }
@@ -370,27 +381,35 @@ func (j *contentJSON) content(required bool) (Content, error) {
 	return c, nil
 }
 
+type frameJSON struct {
+	Seq       uint64  `json:"seq"`
+	T         seconds `json:"t"`
+	From      Side    `json:"from"`
+	Leg       string  `json:"leg,omitempty"`
+	Opcode    *uint8  `json:"opcode,omitempty"`
+	Fin       *bool   `json:"fin,omitempty"`
+	RSV       *uint8  `json:"rsv,omitempty"`
+	Masked    *bool   `json:"masked,omitempty"`
+	Mask      string  `json:"mask,omitempty"`
+	Raw       bool    `json:"raw,omitempty"`
+	Len       uint64  `json:"len"`
+	B64       []byte  `json:"b64"`
+	Partial   bool    `json:"partial,omitempty"`
+	Got       *int    `json:"got,omitempty"`
+	Violation string  `json:"violation,omitempty"`
+}
+
 // MarshalJSON writes one line of `show --frames --json`.
-func (f *Frame) MarshalJSON() ([]byte, error) {
-	j := struct {
-		Seq       uint64  `json:"seq"`
-		T         seconds `json:"t"`
-		From      Side    `json:"from"`
-		Leg       string  `json:"leg,omitempty"`
-		Opcode    *uint8  `json:"opcode,omitempty"`
-		Fin       *bool   `json:"fin,omitempty"`
-		RSV       *uint8  `json:"rsv,omitempty"`
-		Masked    *bool   `json:"masked,omitempty"`
-		Mask      string  `json:"mask,omitempty"`
-		Raw       bool    `json:"raw,omitempty"`
-		Len       uint64  `json:"len"`
-		B64       []byte  `json:"b64"`
-		Partial   bool    `json:"partial,omitempty"`
-		Got       *int    `json:"got,omitempty"`
-		Violation string  `json:"violation,omitempty"`
-	}{
+func (f *Frame) MarshalJSON() ([]byte, error) { return marshal(f.json(false)) }
+
+// json is the frame's JSON form; hollow leaves a long payload empty.
+func (f *Frame) json(hollow bool) frameJSON {
+	j := frameJSON{
 		Seq: f.Seq, T: seconds(toSeconds(f.T)), From: f.From, Len: f.Len, Violation: f.Violation,
-		B64: append([]byte{}, f.Payload...), Partial: f.Partial(),
+		B64: f.Payload, Partial: f.Partial(),
+	}
+	if j.B64 == nil || hollow && len(f.Payload) >= longPayload {
+		j.B64 = []byte{} // nil would be written as null
 	}
 	if f.Leg != LegBoth {
 		j.Leg = f.Leg.String()
@@ -408,7 +427,7 @@ func (f *Frame) MarshalJSON() ([]byte, error) {
 		got := len(f.Payload)
 		j.Got = &got
 	}
-	return marshal(j)
+	return j
 }
 
 // ParseClose reads a close frame's payload (RFC 6455 section 5.5.1). An empty

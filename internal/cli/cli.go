@@ -169,6 +169,18 @@ func wrapUsage(cmd *cobra.Command) {
 	}
 }
 
+// atLeastOne is the Args of commands that need to be told what.
+func atLeastOne(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return fmt.Errorf("%s: name %s", cmd.Name(), what)
+		}
+		return nil
+	}
+}
+
+const aSession = "a session: its number (3), -1 for the last, the beginning of its UUID, or a cassette file"
+
 // tapeFlag declares --tape.
 func (a *app) tapeFlag(cmd *cobra.Command) {
 	def := a.Getenv("WSTAPE_TAPE")

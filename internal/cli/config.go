@@ -69,7 +69,7 @@ func (a *app) load(fs *pflag.FlagSet, args []string) (*config.Config, []config.S
 	}
 	c, settings, err := config.Load(config.Sources{File: file, Env: a.Getenv, Flags: flags})
 	if err != nil {
-		err = fail(exitUsage, "%w", err)
+		err = fail(exitUsage, "config: %w", err)
 	}
 	return c, settings, err
 }

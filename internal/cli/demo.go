@@ -115,17 +115,19 @@ func (a *app) demoSummary(path string, list bool) error {
 	ctx := context.Background()
 	var sessions, frames, bytes uint64
 	out := newSessionList(a.Stdout, a.painter(a.Stdout), false)
-	err := entries(ctx, t, func(e record.Entry) error {
+	for e, err := range record.Sessions(ctx, t) {
+		if err != nil {
+			return err
+		}
 		sessions++
 		frames += e.Frames.Client + e.Frames.Server
 		bytes += e.Bytes.Client + e.Bytes.Server
 		if !list {
-			return nil
+			continue
 		}
-		return out.add(e)
-	})
-	if err != nil {
-		return err
+		if err := out.add(e); err != nil {
+			return err
+		}
 	}
 	if list {
 		if err := out.flush(); err != nil {

@@ -29,7 +29,7 @@ func (a *app) rmCommand() *cobra.Command {
 		Use:     "rm SESSION…",
 		Short:   "remove sessions from a tape",
 		Example: "  wstape rm 3 4\n  wstape rm -1",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    atLeastOne(aSession),
 	}
 	a.tapeFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -56,7 +56,7 @@ func (a *app) tagCommand() *cobra.Command {
 		Use:     "tag SESSION [KEY[=VALUE]…]",
 		Short:   "attach tags and notes to a session",
 		Example: "  wstape tag 3 bug=1234 keep\n  wstape tag -1 --note 'price jumps at the end'\n  wstape tag 3 --remove keep",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    atLeastOne(aSession),
 	}
 	a.tapeFlag(cmd)
 	cmd.Flags().StringArrayVar(&notes, "note", nil, "add a remark on the session (may be given several times)")

@@ -17,7 +17,7 @@ func (a *app) exportCommand() *cobra.Command {
 		Short: "write sessions as a cassette: JSON lines to read, edit and commit",
 		Example: `  wstape export 3 --out chat.cassette.jsonl
   wstape export 1 2 | jq .`,
-		Args: cobra.MinimumNArgs(1),
+		Args: atLeastOne(aSession),
 	}
 	a.tapeFlag(cmd)
 	cmd.Flags().StringVar(&format, "format", "jsonl", "jsonl: a cassette")
@@ -77,7 +77,7 @@ func (a *app) importCommand() *cobra.Command {
 		Use:     "import FILE…",
 		Short:   "add the sessions of cassettes to a tape",
 		Example: "  wstape import chat.cassette.jsonl --tape t.db\n  wstape export 3 | wstape import - --tape other.db",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    atLeastOne("a cassette file, or - for standard input"),
 	}
 	a.tapeFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -126,17 +126,17 @@ func (l *liveLog) printJSON(e *record.Event) {
 }
 
 func writeEvent(w io.Writer, at time.Time, event string, s *tape.Session, body any) {
-	text, err := json.Marshal(body)
-	if err != nil || len(text) < 2 {
+	var text, b bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(body); err != nil {
 		return
 	}
-	var b bytes.Buffer
 	fmt.Fprintf(&b, `{"time":%q,"event":%q`, at.UTC().Format(time.RFC3339Nano), event)
 	if event == "message" || event == "mark" {
 		fmt.Fprintf(&b, `,"n":%d`, s.N)
 	}
 	b.WriteByte(',')
-	b.Write(text[1:])
-	b.WriteByte('\n')
+	b.Write(text.Bytes()[1:])
 	_, _ = w.Write(b.Bytes())
 }

@@ -30,8 +30,13 @@ func (a *app) lsCommand() *cobra.Command {
 		ctx := cmd.Context()
 		list := newSessionList(a.Stdout, a.painter(a.Stdout), asJSON)
 		if len(args) == 0 {
-			if err := entries(ctx, t, list.add); err != nil {
-				return err
+			for e, err := range record.Sessions(ctx, t) {
+				if err != nil {
+					return err
+				}
+				if err := list.add(e); err != nil {
+					return err
+				}
 			}
 			return list.flush()
 		}
@@ -44,7 +49,7 @@ func (a *app) lsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := list.add(e); err != nil {
+			if err := list.add(&e); err != nil {
 				return err
 			}
 		}
@@ -71,7 +76,7 @@ func newSessionList(out io.Writer, paint painter, asJSON bool) *sessionList {
 	return l
 }
 
-func (l *sessionList) add(e record.Entry) error {
+func (l *sessionList) add(e *record.Entry) error {
 	if l.json != nil {
 		return l.json.Encode(&e.Session)
 	}

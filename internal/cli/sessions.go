@@ -66,31 +66,17 @@ func notFound(t *tapeFile, arg string, err error) error {
 	return err
 }
 
-// entries lists every session of a tape.
-func entries(ctx context.Context, r record.Reader, each func(record.Entry) error) error {
-	for after := uint64(0); ; {
-		page, err := r.Sessions(ctx, after)
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		for _, e := range page {
-			if err := each(e); err != nil {
-				return err
-			}
-			after = e.N
-		}
-	}
-}
-
 func fromLast(ctx context.Context, t *tapeFile, back string) ([]target, error) {
 	k, err := strconv.Atoi(back)
 	if err != nil {
 		return nil, fail(exitUsage, "%q is not a count from the end", "-"+back)
 	}
 	var numbers []uint64
-	err = entries(ctx, t, func(e record.Entry) error { numbers = append(numbers, e.N); return nil })
-	if err != nil {
-		return nil, err
+	for e, err := range record.Sessions(ctx, t) {
+		if err != nil {
+			return nil, err
+		}
+		numbers = append(numbers, e.N)
 	}
 	if k > len(numbers) {
 		return nil, fail(exitNo, "session -%d is not on the tape %s: it has %s", k, t.path, count(len(numbers), "session"))
@@ -107,16 +93,16 @@ func isPrefix(arg string) bool {
 }
 
 func byID(ctx context.Context, t *tapeFile, prefix string) ([]target, error) {
-	var found []record.Entry
-	err := entries(ctx, t, func(e record.Entry) error {
+	var found []*record.Entry
+	for e, err := range record.Sessions(ctx, t) {
+		if err != nil {
+			return nil, err
+		}
 		if strings.HasPrefix(e.ID.String(), prefix) {
 			found = append(found, e)
 		}
-		return nil
-	})
+	}
 	switch {
-	case err != nil:
-		return nil, err
 	case len(found) == 0:
 		return nil, fail(exitNo, "no session on the tape %s has a UUID that begins with %s", t.path, prefix)
 	case len(found) > 1:

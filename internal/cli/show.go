@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -27,7 +26,7 @@ func (a *app) showCommand() *cobra.Command {
 		Long: `Show the messages of a session, one a line: joined, unmasked and inflated, in
 the order in which they began. With --frames, the frames as they were on the wire.`,
 		Example: "  wstape show 3\n  wstape show -1 --follow\n  wstape show 3 --json --from server\n  wstape show chat.cassette.jsonl",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    atLeastOne(aSession),
 	}
 	a.tapeFlag(cmd)
 	cmd.Flags().BoolVarP(&o.follow, "follow", "f", false, "go on with what is being recorded, until the session ends")
@@ -100,8 +99,6 @@ func (a *app) showLines(ctx context.Context, out *bufio.Writer, at target, o *sh
 	case !o.json:
 		read.Keep = uint64(max(columns, 64)) * 4
 	}
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
 	for line, err := range record.Lines(ctx, at.store, at.n, read) {
 		if err != nil {
 			return err
@@ -110,7 +107,7 @@ func (a *app) showLines(ctx context.Context, out *bufio.Writer, at target, o *sh
 		case line.Message != nil && !o.wants(line.Message.From):
 			continue
 		case o.json:
-			if err := enc.Encode(line); err != nil {
+			if err := line.WriteJSON(out); err != nil {
 				return err
 			}
 		default:
@@ -129,8 +126,6 @@ func (a *app) showLines(ctx context.Context, out *bufio.Writer, at target, o *sh
 
 func (a *app) showFrames(ctx context.Context, out *bufio.Writer, at target, o *showOptions, read record.ReadOptions) error {
 	paint := a.painter(a.Stdout)
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
 	for f, err := range record.Frames(ctx, at.store, at.n, read) {
 		if err != nil {
 			return err
@@ -139,7 +134,7 @@ func (a *app) showFrames(ctx context.Context, out *bufio.Writer, at target, o *s
 		case !o.wants(f.From):
 			continue
 		case o.json:
-			if err := enc.Encode(f); err != nil {
+			if err := f.WriteJSON(out); err != nil {
 				return err
 			}
 		default:

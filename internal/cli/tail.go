@@ -77,16 +77,23 @@ func (w *tailer) run(ctx context.Context) error {
 
 // start passes over what has been recorded already.
 func (w *tailer) start(ctx context.Context) error {
-	return entries(ctx, w.tape, func(e record.Entry) error {
-		if e.State != tape.Open {
-			if len(w.open) == 0 {
-				w.after = e.N
+	following := false
+	for e, err := range record.Sessions(ctx, w.tape) {
+		switch {
+		case err != nil:
+			return err
+		case e.State == tape.Open:
+			following = true
+			if err := w.follow(ctx, e, e.Size); err != nil {
+				return err
 			}
+		case following:
 			w.open[e.N] = nil // over: nothing to show
-			return nil
+		default:
+			w.after = e.N
 		}
-		return w.follow(ctx, &e, e.Size)
-	})
+	}
+	return nil
 }
 
 func (w *tailer) follow(ctx context.Context, e *record.Entry, offset uint64) error {
@@ -97,12 +104,10 @@ func (w *tailer) follow(ctx context.Context, e *record.Entry, offset uint64) err
 
 // update shows what has come since the last time.
 func (w *tailer) update(ctx context.Context) error {
-	done := w.after
-	contiguous := true
-	after := w.after
-	for {
+	following := false
+	for after := w.after; ; {
 		page, err := w.tape.Sessions(ctx, after)
-		if err != nil {
+		if err != nil || len(page) == 0 {
 			return err
 		}
 		for i := range page {
@@ -111,15 +116,10 @@ func (w *tailer) update(ctx context.Context) error {
 			if err := w.session(ctx, e); err != nil {
 				return err
 			}
-			over := e.State != tape.Open
-			if contiguous = contiguous && over; contiguous {
-				done = e.N
+			if following = following || e.State == tape.Open; !following {
+				w.after = e.N
 				delete(w.open, e.N)
 			}
-		}
-		if len(page) == 0 {
-			w.after = done
-			return nil
 		}
 	}
 }

@@ -89,11 +89,13 @@ func (t *tapeFile) removeStaleSocket() {
 func (t *tapeFile) explain(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fail(exitReach, "%w\nrecord one with: wstape proxy ws://HOST:PORT --tape %s, or name another with --tape", err, t.path)
+		return fail(exitReach, "%w; record one with wstape proxy ws://HOST:PORT --tape %s, or name another with --tape", err, t.path)
 	case errors.Is(err, record.ErrBusy):
 		return fail(exitReach, "%w, which does not answer on the tape's socket", err)
 	case errors.Is(err, record.ErrNotATape):
 		return fail(exitReach, "%w; name a tape with --tape", err)
+	case errors.Is(err, record.ErrCorrupt):
+		return fail(exitReach, "%w; go back to a copy of it, or name another tape with --tape", err)
 	case errors.Is(err, record.ErrVersion):
 		return fail(exitReach, "%w; use the wstape that wrote it or a newer one", err)
 	}

@@ -93,7 +93,7 @@ func Load(src Sources) (*Config, []Setting, error) {
 	inFile := map[string]bool{}
 	if src.File != "" {
 		if err := readFile(v, src.File, inFile); err != nil {
-			return nil, nil, fmt.Errorf("config %s: %w", src.File, err)
+			return nil, nil, fmt.Errorf("%s: %w", src.File, err)
 		}
 	}
 	origin := map[string]string{}
@@ -115,7 +115,7 @@ func Load(src Sources) (*Config, []Setting, error) {
 	}
 	var c Config
 	err := v.UnmarshalExact(&c, viper.DecodeHook(mapstructure.ComposeDecodeHookFunc(
-		mapstructure.StringToTimeDurationHookFunc(), mapstructure.StringToSliceHookFunc(","), bytesHook)))
+		durationHook, mapstructure.StringToSliceHookFunc(","), bytesHook)))
 	if err != nil {
 		return nil, nil, decodeError(err)
 	}
@@ -214,6 +214,18 @@ func edits(a, b string) int {
 	return row[len(b)]
 }
 
+func durationHook(_, to reflect.Type, data any) (any, error) {
+	text, ok := data.(string)
+	if !ok || to != reflect.TypeFor[time.Duration]() {
+		return data, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return nil, fmt.Errorf("%q is not a duration like 50ms or 2s", text)
+	}
+	return d, nil
+}
+
 func bytesHook(_, to reflect.Type, data any) (any, error) {
 	if text, ok := data.(string); ok && to == reflect.TypeFor[Bytes]() {
 		return ParseBytes(text)
@@ -223,9 +235,15 @@ func bytesHook(_, to reflect.Type, data any) (any, error) {
 
 // decodeError says which key could not be read as what it should be.
 func decodeError(err error) error {
-	var many interface{ WrappedErrors() []error }
-	if errors.As(err, &many) {
-		return fmt.Errorf("config: %w", errors.Join(many.WrappedErrors()...))
+	all := []error{err}
+	if many, ok := err.(interface{ WrappedErrors() []error }); ok {
+		all = many.WrappedErrors()
 	}
-	return fmt.Errorf("config: %w", err)
+	for i, one := range all {
+		var field *mapstructure.DecodeError
+		if errors.As(one, &field) {
+			all[i] = &FieldError{field.Name(), field.Unwrap()}
+		}
+	}
+	return errors.Join(all...)
 }

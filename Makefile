@@ -1,0 +1,54 @@
+# The commands of this project. `make test` is what CI runs.
+
+GO      ?= go
+FUZZ    ?= 5s
+# Every fuzz target, as PACKAGE:NAME.
+FUZZERS = $(shell grep -rho --include='*_test.go' -H '^func Fuzz[A-Za-z0-9_]*' . | sed 's,^\./\(.*\)/[^/]*:func \(.*\)$$,./\1:\2,' | sort -u)
+
+.PHONY: test build demo fmt lint unit fuzz peers cross
+
+## test: everything that must hold before a change lands
+test: peers fmt lint cross unit fuzz
+	@echo "make test: all passed"
+
+## build: the program, here
+build:
+	$(GO) build -o wstape .
+
+## demo: see it work
+demo:
+	$(GO) run . demo
+
+## fmt: formatting and go.mod are as the tools leave them
+fmt:
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not gofmt-ed: $$unformatted"; exit 1; fi
+	$(GO) mod tidy -diff
+	cd tools && $(GO) mod tidy -diff
+
+## lint: vet and staticcheck (pinned in tools/go.mod)
+lint:
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+
+## cross: the other platforms at least compile
+cross:
+	GOOS=darwin $(GO) build ./...
+	GOOS=windows $(GO) build ./...
+	GOARCH=386 $(GO) vet ./tape ./internal/wire ./record
+
+## peers: install the real peers that the end-to-end tests want, as far as this machine allows
+peers:
+	@sh e2e/peers/install.sh
+
+## unit: all tests, with the race detector; real peers that are missing are skipped, loudly
+unit:
+	$(GO) test -race -shuffle=on ./...
+	@$(GO) test -run '^TestPeers$$' -v ./e2e | grep -E 'peer missing|SKIP' || true
+
+## fuzz: a short run of each fuzz target (FUZZ=10m for a long one)
+fuzz:
+	@for f in $(FUZZERS); do \
+		echo "fuzz $$f $(FUZZ)"; \
+		$(GO) test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime $(FUZZ) "$${f%:*}" || exit 1; \
+	done

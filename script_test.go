@@ -1,0 +1,176 @@
+package main_test
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/wstape/wstape/internal/cli"
+)
+
+// TestMain lets the scripts run wstape and two small independent peers from the
+// test binary itself.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"wstape": func() { os.Exit(cli.Main(cli.System())) },
+		"wsecho": func() { exit(wsecho()) },
+		"wssay":  func() { exit(wssay()) },
+	})
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// TestScripts runs the whole-program tests, which read like a manual.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"waitaddr": waitaddr,
+			"flip":     flip,
+		},
+		RequireExplicitExec: true,
+	})
+}
+
+// waitaddr VAR FILE waits until an --addr-file is there and sets VAR to its address.
+func waitaddr(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: waitaddr VAR FILE")
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-tick.C {
+		text, err := os.ReadFile(ts.MkAbs(args[1]))
+		var addr struct{ Listen string }
+		if err == nil && json.Unmarshal(text, &addr) == nil && addr.Listen != "" {
+			ts.Setenv(args[0], addr.Listen)
+			return
+		}
+	}
+	ts.Fatalf("%s did not appear", args[1])
+}
+
+// flip FILE TEXT changes one bit of the first place where TEXT stands in FILE.
+func flip(ts *testscript.TestScript, _ bool, args []string) {
+	path := ts.MkAbs(args[0])
+	data, err := os.ReadFile(path)
+	ts.Check(err)
+	i := strings.Index(string(data), args[1])
+	if i < 0 {
+		ts.Fatalf("%q is not in %s", args[1], args[0])
+	}
+	data[i] ^= 1
+	ts.Check(os.WriteFile(path, data, 0o600))
+}
+
+// wsecho ADDRFILE serves an echo until interrupted: /refuse answers 403, "/" is
+// a page, everything else echoes.
+func wsecho() error {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	upgrader := websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }, Subprotocols: []string{"echo.v1"}}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/refuse":
+			http.Error(w, "members only", http.StatusForbidden)
+			return
+		case !websocket.IsWebSocketUpgrade(r):
+			fmt.Fprintln(w, "a page at", r.URL.Path)
+			return
+		}
+		conn, err := upgrader.Upgrade(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		for {
+			kind, message, err := conn.ReadMessage()
+			if err != nil || conn.WriteMessage(kind, message) != nil {
+				return
+			}
+		}
+	})}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt)
+	go func() { <-stop; _ = server.Close() }()
+	text := fmt.Sprintf(`{"listen":%q}`, ln.Addr())
+	if err := os.WriteFile(os.Args[1], []byte(text), 0o644); err != nil {
+		return err
+	}
+	if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// wssay [-hold] [-get] URL MESSAGE… says each message, waits for its echo and
+// prints it, then closes with 1000. -hold waits for the server to close instead
+// and prints how it did; -get makes a plain HTTP request.
+func wssay() error {
+	hold := flag.Bool("hold", false, "wait for the server to close")
+	get := flag.Bool("get", false, "make a plain HTTP request")
+	flag.Parse()
+	url := flag.Arg(0)
+	if *get {
+		return httpGet(url)
+	}
+	conn, res, err := websocket.DefaultDialer.Dial(url, nil)
+	if err != nil {
+		if res != nil {
+			return fmt.Errorf("refused: %s", res.Status)
+		}
+		return err
+	}
+	defer conn.Close()
+	for _, message := range flag.Args()[1:] {
+		if err := conn.WriteMessage(websocket.TextMessage, []byte(message)); err != nil {
+			return err
+		}
+		_, echo, err := conn.ReadMessage()
+		if err != nil {
+			return err
+		}
+		fmt.Println(string(echo))
+	}
+	if !*hold {
+		bye := websocket.FormatCloseMessage(websocket.CloseNormalClosure, "done")
+		if err := conn.WriteMessage(websocket.CloseMessage, bye); err != nil {
+			return err
+		}
+	}
+	_, _, err = conn.ReadMessage()
+	var closed *websocket.CloseError
+	if *hold && errors.As(err, &closed) {
+		fmt.Println("closed", closed.Code, closed.Text)
+	}
+	return nil
+}
+
+func httpGet(url string) error {
+	res, err := http.Get(url)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	fmt.Println(res.Status)
+	_, err = fmt.Println(res.Header)
+	return err
+}
