@@ -55,7 +55,7 @@ func defaults() map[string]any {
 		"log.format":               "text",
 		"record.enabled":           true,
 		"record.flush":             50 * time.Millisecond,
-		"record.buffer":            "32MiB",
+		"record.buffer":            "16MiB",
 		"record.when_full":         "block",
 		"record.redact.headers":    []string{"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-*-token"},
 		"record.redact.query":      []string{"*token*", "*secret*", "*passw*", "*apikey*", "*api_key*", "*api-key*", "*signature*", "*auth*", "*credential*", "jwt", "key", "sig"},
