@@ -5,7 +5,7 @@ FUZZ    ?= 5s
 # Every fuzz target, as PACKAGE:NAME.
 FUZZERS = $(shell grep -rho --include='*_test.go' -H '^func Fuzz[A-Za-z0-9_]*' . | sed 's,^\./\(.*\)/[^/]*:func \(.*\)$$,./\1:\2,' | sort -u)
 
-.PHONY: test build demo fmt lint unit fuzz peers cross
+.PHONY: test build demo fmt lint unit fuzz peers cross bench bench-quick
 
 ## test: everything that must hold before a change lands
 test: peers fmt lint cross unit fuzz
@@ -52,3 +52,11 @@ fuzz:
 		echo "fuzz $$f $(FUZZ)"; \
 		$(GO) test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime $(FUZZ) "$${f%:*}" || exit 1; \
 	done
+
+## bench: measure beside the proxies found on this machine (about 10 minutes) and write bench/RESULTS.md
+bench:
+	$(GO) run ./bench run
+
+## bench-quick: the same in about a minute, to see that it runs; its numbers are noise
+bench-quick:
+	$(GO) run ./bench run -quick -out /dev/null

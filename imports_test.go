@@ -25,6 +25,7 @@ func mayImport() map[string][]string {
 		"internal/config":  {"tape"},
 		"internal/demo":    {},
 		"e2e":              {},
+		"bench":            {"tape", "internal/wire"},
 		"internal/wstest":  {"tape", "internal/wire"},
 		"proxy":            {"tape", "internal/wire"},
 		"record":           {"tape", "internal/wire"},
@@ -43,10 +44,10 @@ func doors() map[string][]string {
 		"github.com/spf13/pflag":        {"internal/cli"},
 		"go.etcd.io/bbolt":              {"record/boltstore"},
 		"github.com/klauspost/compress": {"internal/wire", "record"},
-		"github.com/gorilla/websocket":  {"internal/demo", "internal/wstest"},
+		"github.com/gorilla/websocket":  {"internal/demo", "internal/wstest", "bench"},
 		"github.com/google/uuid":        {"record"},
 		"golang.org/x/term":             {"internal/cli"},
-		"golang.org/x/sys":              {"proxy"},
+		"golang.org/x/sys":              {"proxy", "internal/wstest"},
 		"testing":                       {}, // helpers take an interface of their own
 	}
 }

@@ -197,7 +197,7 @@ func (p *Proxy) serveWebSocket(w http.ResponseWriter, r *http.Request, route *Ro
 		refuse(w, http.StatusServiceUnavailable, fmt.Sprintf("cannot record the session: %v", err))
 		return
 	}
-	s := &session{proxy: p, tap: tap, upstream: about.Upstream}
+	s := &session{proxy: p, tap: tap, upstream: about.Upstream, began: time.Now()}
 	if why, ok := p.admit(s); !ok {
 		s.refused(w, http.StatusServiceUnavailable, why)
 		return
@@ -226,11 +226,17 @@ func (s *session) shake(w http.ResponseWriter, r *http.Request, route *Route, ta
 	if removed := filterOffer(h); removed != nil {
 		s.tap.Note("taken out of the offer, because wstape cannot follow it: "+strings.Join(removed, ", "), "wstape")
 	}
-	ctx, abort := context.WithCancelCause(r.Context())
+	// The request's own context is done when the client has no more to say, but
+	// it may still want to hear.
+	ctx, abort := context.WithCancelCause(context.WithoutCancel(r.Context()))
 	defer abort(nil)
 	s.mu.Lock()
 	s.abort = abort
+	hanging := s.hanging.Load()
 	s.mu.Unlock()
+	if hanging != nil {
+		abort(errClosing) // the shutdown came before there was anything to abort
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, p.config.HandshakeTimeout,
 		fmt.Errorf("no answer within %v (limits.handshake_timeout)", p.config.HandshakeTimeout))
 	defer cancel()
@@ -244,7 +250,7 @@ func (s *session) shake(w http.ResponseWriter, r *http.Request, route *Route, ta
 		return false
 	}
 	if up.res.StatusCode != http.StatusSwitchingProtocols {
-		if err := s.passRefusal(w, up); err != nil {
+		if err := s.passRefusal(ctx, w, up); err != nil {
 			p.leave(s)
 			panic(http.ErrAbortHandler) // a body that was cut short must not look whole to the client
 		}
@@ -299,21 +305,21 @@ func (s *session) switchProtocols(w http.ResponseWriter, res *http.Response) (co
 const maxRefusalBody = 64 << 10
 
 // passRefusal gives the client the upstream's answer, whole.
-func (s *session) passRefusal(w http.ResponseWriter, up *dialled) error {
+func (s *session) passRefusal(ctx context.Context, w http.ResponseWriter, up *dialled) error {
+	stop := context.AfterFunc(ctx, func() { _ = up.conn.Close() })
+	defer stop()
 	defer up.conn.Close()
 	defer up.res.Body.Close()
 	h := endToEnd(up.res.Header)
 	h.Del("Connection")
 	h.Del("Upgrade")
 	copyHeader(w.Header(), h)
-	for _, name := range []string{"Date", "Content-Type"} { // net/http would add these
-		if _, ok := h[name]; !ok {
-			w.Header()[name] = nil
-		}
-	}
+	addNothing(w, h)
 	var kept bytes.Buffer
 	w.WriteHeader(up.res.StatusCode)
-	_ = up.conn.SetReadDeadline(time.Now().Add(s.proxy.config.HandshakeTimeout))
+	client := http.NewResponseController(w)
+	_ = client.SetWriteDeadline(time.Now().Add(s.proxy.config.HandshakeTimeout))
+	defer client.SetWriteDeadline(time.Time{})
 	_, err := io.Copy(w, io.TeeReader(up.res.Body, &limitedBuffer{&kept, maxRefusalBody}))
 	from := tape.Server
 	why := "the upstream refused: " + up.res.Status

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"net"
 	"syscall"
 	"time"
@@ -29,7 +28,8 @@ type link struct {
 	closing  closePayload
 	guard    guard  // of strict mode
 	withheld []byte // strict mode: the beginning of a header, not yet passed on
-	hungUp   bool   // our own close frame has been sent; nothing more is passed on
+	closed   bool   // a close frame has been passed on
+	hungUp   bool   // nothing more is passed on: our own close frame has been sent, or nothing can be
 	broken   bool   // dst takes nothing more
 }
 
@@ -54,8 +54,11 @@ func (l *link) readOnce() bool {
 	if err != nil && going {
 		going = l.readFailed(err)
 	}
-	if going && (l.session.winding.Load() || l.session.hanging.Load() != nil) {
-		going = l.wound()
+	if len(chunk) > 0 && l.session.winding.Load() {
+		l.session.touch()
+	}
+	if h := l.session.hanging.Load(); h != nil && going {
+		l.hangUp(h)
 	}
 	return going
 }
@@ -65,6 +68,19 @@ func (l *link) forward(chunk []byte) bool {
 	if l.strict {
 		return l.forwardStrict(chunk)
 	}
+	if h := l.session.hanging.Load(); h != nil && !l.hungUp && !l.walker.Boundary() {
+		// Chunks of a busy sender may never end where a frame does.
+		n, _ := l.walker.Next(chunk)
+		if !l.pass(chunk[:n]) {
+			return false
+		}
+		l.hangUp(h)
+		chunk = chunk[n:]
+	}
+	return l.pass(chunk)
+}
+
+func (l *link) pass(chunk []byte) bool {
 	l.parts = l.walker.Walk(l.parts[:0], chunk)
 	l.look()
 	l.session.tap.Parts(l.from, l.leg(), l.parts)
@@ -100,6 +116,7 @@ func (l *link) look() {
 				code = tape.NoStatus
 			}
 			from := l.from
+			l.closed = true
 			l.session.end(tape.Ending{Kind: tape.EndClose, Code: code, Reason: reason, From: &from})
 			l.session.wind()
 		}
@@ -138,9 +155,10 @@ func (l *link) readFailed(err error) bool {
 	s := l.session
 	from := l.from
 	switch {
-	case isTimeout(err):
-		return l.woken()
 	case s.gone.Load():
+	case isTimeout(err):
+		_ = s.legs[from].SetReadDeadline(time.Time{}) // woken, to look at the session's state
+		return true
 	case isEOF(err) && !s.torn[from].Load():
 		l.tail()
 		s.end(tape.Ending{Kind: tape.EndEOF, From: &from})
@@ -188,42 +206,20 @@ func (l *link) writeFailed(err error) bool {
 	return false
 }
 
-// woken is what a read deadline means: something about the session has changed,
-// or nothing more has come since it began to wind down.
-func (l *link) woken() bool {
-	s := l.session
-	if s.gone.Load() {
-		return false
+// hangUp sends wstape's own close frame as soon as a frame boundary allows it.
+func (l *link) hangUp(h *hangup) {
+	if !l.hungUp && (l.walker.Boundary() || len(l.withheld) > 0) {
+		l.sendClose(h)
 	}
-	if deadline := l.src.deadline(); !deadline.IsZero() && !time.Now().Before(deadline) {
-		from := l.from
-		s.end(tape.Ending{Kind: tape.EndTimeout, From: &from,
-			Why: fmt.Sprintf("nothing from the %s for %v after the other direction had ended (limits.close_timeout)", from, s.proxy.config.CloseTimeout)})
-		s.closeLegs()
-		return false
-	}
-	return true
 }
 
-// wound does what the session's state asks for: sends our close frame when the
-// frame boundary allows it, and bounds the next read. The deadline is set
-// before the state is read, so that no wake is lost.
-func (l *link) wound() bool {
-	s := l.session
-	l.src.setDeadline(time.Now().Add(s.proxy.config.CloseTimeout))
-	h := s.hanging.Load()
-	if h == nil || l.hungUp || s.gone.Load() {
-		return !s.gone.Load()
-	}
-	if !l.walker.Boundary() {
-		return true // the close frame must not land inside a frame
-	}
-	l.sendClose(h)
-	return true
-}
-
-// sendClose puts wstape's own close frame behind what has been passed on.
+// sendClose puts wstape's own close frame behind what has been passed on, unless
+// that was a close frame too.
 func (l *link) sendClose(h *hangup) {
+	if l.closed {
+		l.hungUp = true
+		return
+	}
 	payload := tape.AppendClose(nil, h.code, h.reason)
 	part := tape.Part{Begin: true, Head: wire.Head(true, 0, tape.Close), Len: uint64(len(payload))}
 	var mask *[4]byte
@@ -235,7 +231,6 @@ func (l *link) sendClose(h *hangup) {
 	frame := wire.AppendFrame(nil, part.Head, payload, mask)
 	part.Payload = frame[len(frame)-len(payload):]
 	l.session.tap.Injected(l.from, part, h.by)
-	if l.write(frame) {
-		l.hungUp = true
-	}
+	l.write(frame)
+	l.hungUp = true
 }

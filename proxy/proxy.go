@@ -39,7 +39,7 @@ type Config struct {
 	MaxSessions      int                             // open sessions; more are answered with 503; 0 means no limit
 	HandshakeTimeout time.Duration                   // for reading a request's head, dialling and the upstream's answer; default 30 s
 	HandshakeBytes   int                             // of a request's or answer's head; default 64 KiB
-	CloseTimeout     time.Duration                   // how long the second direction may be silent after the first has ended; default 15 s
+	CloseTimeout     time.Duration                   // how long nothing may move once a close frame or the end of a direction has been seen; default 15 s
 	Log              *slog.Logger                    // what goes wrong; nil discards
 }
 
@@ -55,12 +55,16 @@ const (
 type Proxy struct {
 	config Config
 	server *http.Server
+	cut    context.CancelCauseFunc // ends what is under way in net/http
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
 	closing  bool
-	running  sync.WaitGroup // sessions
+	running  sync.WaitGroup // requests and sessions; not added to once closing
 }
+
+// errClosing is why a proxy that shuts down ends what is under way.
+var errClosing = errors.New("wstape is shutting down")
 
 // New returns a proxy that is not serving yet.
 func New(c Config) *Proxy {
@@ -83,8 +87,11 @@ func New(c Config) *Proxy {
 	for i := range c.Routes {
 		c.Routes[i].Upstream.prepare(p)
 	}
+	ctx, cut := context.WithCancelCause(context.Background())
+	p.cut = cut
 	p.server = &http.Server{
 		Handler:           p,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: c.HandshakeTimeout,
 		MaxHeaderBytes:    c.HandshakeBytes,
 		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
@@ -115,7 +122,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	}
 	p.mu.Unlock()
 	for _, s := range open {
-		s.hangUp(&hangup{code: 1001, reason: "wstape is shutting down", by: "operator"})
+		s.hangUp(&hangup{code: 1001, reason: errClosing.Error(), by: "operator"})
 	}
 	done := make(chan struct{})
 	go func() {
@@ -129,16 +136,24 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 		for _, s := range open {
 			s.cut()
 		}
+		p.cut(errClosing)
+		err = errors.Join(err, p.server.Close())
 		<-done
 	}
-	if err != nil {
-		return errors.Join(err, p.server.Close())
+	p.cut(errClosing)
+	for i := range p.config.Routes {
+		p.config.Routes[i].Upstream.idle()
 	}
-	return nil
+	return err
 }
 
 // ServeHTTP routes one request.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !p.enter() {
+		refuse(w, http.StatusServiceUnavailable, errClosing.Error())
+		return
+	}
+	defer p.running.Done()
 	route := p.route(r)
 	switch {
 	case isHandshake(r):
@@ -146,6 +161,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case route == nil:
 		refuse(w, http.StatusBadGateway, p.noRoute(r))
 	default:
+		addNothing(w, nil)
 		route.Upstream.http.ServeHTTP(w, withRoute(r, route))
 	}
 }
@@ -167,13 +183,23 @@ func (p *Proxy) noRoute(r *http.Request) string {
 	return fmt.Sprintf("no route for host %q, path %q; known routes: %s", r.Host, r.URL.Path, strings.Join(known, ", "))
 }
 
+// enter counts a request; false when the proxy is closing.
+func (p *Proxy) enter() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closing {
+		p.running.Add(1)
+	}
+	return !p.closing
+}
+
 // admit registers a session; not ok when the proxy is closing or full.
 func (p *Proxy) admit(s *session) (why string, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.closing:
-		return "wstape is shutting down", false
+		return errClosing.Error(), false
 	case p.config.MaxSessions > 0 && len(p.sessions) >= p.config.MaxSessions:
 		return fmt.Sprintf("%d sessions are open already (limits.sessions)", len(p.sessions)), false
 	}
@@ -191,10 +217,20 @@ func (p *Proxy) leave(s *session) {
 
 // refuse answers with a plain reason.
 func refuse(w http.ResponseWriter, status int, why string) {
+	clear(w.Header())
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	fmt.Fprintf(w, "wstape: %s\n", why)
+}
+
+// addNothing keeps net/http from adding the fields that an answer may lack.
+func addNothing(w http.ResponseWriter, answer http.Header) {
+	for _, name := range []string{"Date", "Content-Type"} {
+		if _, ok := answer[name]; !ok {
+			w.Header()[name] = nil
+		}
+	}
 }
 
 // discard is the tap of a proxy that records nothing.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -24,17 +25,21 @@ type session struct {
 	links    [2]link      // by the side that sends
 	ended    atomic.Int32 // links that are done
 
-	// What the links look at after every read. Each is set once, and then both
-	// links are woken.
+	// What the links look at after every read. Each is set once, and then the
+	// links are woken: by a deadline, or by closing what they read.
 	hanging atomic.Pointer[hangup] // send this close frame and stop passing on
-	winding atomic.Bool            // one direction has ended: the other may be silent for CloseTimeout only
 	gone    atomic.Bool            // the session is over: connections are being closed
+
+	winding atomic.Bool  // the session is ending by itself, and may be still for CloseTimeout only
+	moved   atomic.Int64 // while it is winding: when bytes last moved, since began
+	began   time.Time
 
 	torn [2]atomic.Bool // by side: a write to it was answered with a reset, which reading may not tell
 
 	mu     sync.Mutex
 	ending *tape.Ending            // the first reason wins
 	abort  context.CancelCauseFunc // of the handshake
+	clock  *time.Timer             // runs while the session is winding
 }
 
 // hangup is a close that wstape itself decides on.
@@ -63,6 +68,9 @@ func (s *session) start(client net.Conn, clientEarly []byte, server net.Conn, se
 	if s.hanging.Load() != nil {
 		s.wake() // the shutdown came while the handshake was under way
 	}
+	if s.gone.Load() {
+		s.closeLegs() // and ran out of patience
+	}
 }
 
 // finish is called by each link when it is done; the second call ends the session.
@@ -73,6 +81,9 @@ func (s *session) finish() {
 	s.closeLegs()
 	s.mu.Lock()
 	ending := s.ending
+	if s.clock != nil {
+		s.clock.Stop()
+	}
 	s.mu.Unlock()
 	if ending == nil {
 		ending = &tape.Ending{Kind: tape.EndEOF}
@@ -109,15 +120,41 @@ func (s *session) hangUp(h *hangup) {
 	s.mu.Unlock()
 	if first {
 		s.wake()
+		s.wind()
 	}
 }
 
-// wind bounds how long the session may go on: one direction has ended, or a
-// close frame has been seen.
+// wind bounds how long the session may stand still: one direction has ended, or
+// a close frame has been seen.
 func (s *session) wind() {
-	if s.winding.CompareAndSwap(false, true) {
-		s.wake()
+	s.touch()
+	if !s.winding.CompareAndSwap(false, true) {
+		return
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clock = time.AfterFunc(s.proxy.config.CloseTimeout, s.expire)
+}
+
+// touch notes that bytes have moved.
+func (s *session) touch() { s.moved.Store(int64(time.Since(s.began))) }
+
+// expire ends a winding session that stands still, be it that a peer says
+// nothing or that it takes nothing.
+func (s *session) expire() {
+	patience := s.proxy.config.CloseTimeout
+	still := time.Since(s.began) - time.Duration(s.moved.Load())
+	if s.gone.Load() {
+		return
+	}
+	if still < patience {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.clock.Reset(patience - still)
+		return
+	}
+	s.end(tape.Ending{Kind: tape.EndTimeout, Why: fmt.Sprintf("nothing moved for %v after the session had begun to end (limits.close_timeout)", patience)})
+	s.closeLegs()
 }
 
 // wake makes both links look at the session's state.

@@ -3,7 +3,6 @@ package proxy
 import (
 	"net"
 	"sync"
-	"time"
 )
 
 // chunkBytes is how much one read takes at most.
@@ -16,8 +15,6 @@ type source interface {
 	// read waits for bytes; they are valid until release.
 	read() ([]byte, error)
 	release()
-	setDeadline(t time.Time)
-	deadline() time.Time // zero unless one was set
 }
 
 // newSource returns the source for a connection: one that holds no buffer while
@@ -26,27 +23,14 @@ func newSource(conn net.Conn) source {
 	if s := newPollSource(conn); s != nil {
 		return s
 	}
-	return &connSource{deadliner{conn: conn}, make([]byte, tlsChunkBytes)}
+	return &connSource{conn, make([]byte, tlsChunkBytes)}
 }
-
-// deadliner remembers the deadline that it set.
-type deadliner struct {
-	conn net.Conn
-	at   time.Time
-}
-
-func (d *deadliner) setDeadline(t time.Time) {
-	d.at = t
-	_ = d.conn.SetReadDeadline(t)
-}
-
-func (d *deadliner) deadline() time.Time { return d.at }
 
 // connSource reads any connection, TLS above all, whose records are at most
 // 16 KiB; it holds a buffer all the time.
 type connSource struct {
-	deadliner
-	buf []byte
+	conn net.Conn
+	buf  []byte
 }
 
 const tlsChunkBytes = 16 << 10

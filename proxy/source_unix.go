@@ -12,7 +12,6 @@ import (
 // pollSource waits for a TCP or unix connection to become readable before it
 // takes a buffer, so that an idle session holds none.
 type pollSource struct {
-	deadliner
 	raw  syscall.RawConn
 	try  func(fd uintptr) bool // made once: a closure a read would be an allocation a read
 	buf  *[chunkBytes]byte
@@ -29,7 +28,7 @@ func newPollSource(conn net.Conn) source {
 	if err != nil {
 		return nil
 	}
-	s := &pollSource{deadliner: deadliner{conn: conn}, raw: raw}
+	s := &pollSource{raw: raw}
 	s.try = s.tryRead
 	return s
 }

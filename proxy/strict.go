@@ -73,25 +73,32 @@ func cutRune(b []byte) int {
 // forwardStrict passes frames on one by one until one violates RFC 6455; that
 // one stays behind, and both sides get a close frame with status 1002.
 func (l *link) forwardStrict(chunk []byte) bool {
-	if len(l.withheld) > 0 {
-		// The walker has seen these bytes; only passing them on was put off.
+	seen := len(l.withheld) // of chunk: the walker knows these bytes, only passing them on was put off
+	if seen > 0 {
 		chunk = append(l.withheld, chunk...)
+		l.withheld = nil
 	}
-	fresh := chunk[len(l.withheld):]
-	seen := len(l.withheld)
-	l.withheld = nil
 	passed := 0 // of chunk
-	for len(fresh) > 0 {
-		step, whole := l.walker.Next(fresh)
-		l.parts = l.walker.Walk(l.parts[:0], fresh[:step])
-		fresh, seen = fresh[step:], seen+step
+	for seen < len(chunk) {
+		if h := l.session.hanging.Load(); h != nil && !l.hungUp && l.walker.Boundary() {
+			if !l.write(chunk[:passed]) {
+				return false
+			}
+			l.hangUp(h)
+		}
+		step, whole := l.walker.Next(chunk[seen:])
+		l.parts = l.walker.Walk(l.parts[:0], chunk[seen:seen+step])
+		seen += step
 		if !whole {
 			break
 		}
-		for i := range l.parts {
-			if violation := l.guard.add(&l.parts[i]); violation != "" && !l.hungUp {
-				return l.write(chunk[:passed]) && l.violated(violation)
+		if violation := l.inspect(); violation != "" {
+			l.session.tap.Parts(l.from, tape.LegIn, l.parts)
+			if !l.write(chunk[:passed]) {
+				return false
 			}
+			l.violated(violation)
+			continue
 		}
 		l.look()
 		l.session.tap.Parts(l.from, l.leg(), l.parts)
@@ -101,25 +108,33 @@ func (l *link) forwardStrict(chunk []byte) bool {
 	return l.write(chunk[:passed])
 }
 
-// violated ends the session because of what the parts hold, which is recorded
-// as having come in only.
-func (l *link) violated(violation string) bool {
-	s, from := l.session, l.from
+// inspect returns what is forbidden about the parts, and marks them with it.
+// Once nothing is passed on, nothing needs to be looked for.
+func (l *link) inspect() (violation string) {
+	if l.hungUp {
+		return ""
+	}
 	for i := range l.parts {
-		if p := &l.parts[i]; p.Violation == "" && (p.Begin || p.Raw) {
-			p.Violation = violation
+		p := &l.parts[i]
+		v := l.guard.add(p)
+		if p.Begin || p.Raw {
+			p.Violation = v
+		}
+		if violation == "" {
+			violation = v
 		}
 	}
-	s.tap.Parts(from, tape.LegIn, l.parts)
+	return violation
+}
+
+// violated ends the session because of what the parts hold.
+func (l *link) violated(violation string) {
+	from := l.from
 	h := &hangup{code: 1002, reason: "protocol error", by: "wstape",
 		ending: &tape.Ending{Kind: tape.EndError, From: &from, Why: "--strict: " + violation}}
-	s.hangUp(h)
-	switch {
-	case l.hungUp || s.hanging.Load() != h:
-	case l.parts[0].Begin || l.parts[0].Raw:
+	l.session.hangUp(h)
+	if l.parts[0].Begin || l.parts[0].Raw {
 		l.sendClose(h)
-	default:
-		l.hungUp = true // the frame's beginning has gone out: no close frame may follow it
 	}
-	return true
+	l.hungUp = true // else the frame's beginning has gone out, and no close frame may follow it
 }

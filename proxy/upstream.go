@@ -89,6 +89,7 @@ type Upstream struct {
 	log     *slog.Logger
 	timeout time.Duration
 	http    http.Handler
+	idle    func() // closes the connections that plain HTTP keeps for later
 }
 
 // ParseUpstream reads "ws://host:port/path", the same with wss, http or https,
@@ -153,15 +154,17 @@ func (u *Upstream) prepare(p *Proxy) {
 	if u.secure() {
 		scheme = "https"
 	}
+	transport := &http.Transport{
+		DialContext:         u.dialRaw,
+		TLSClientConfig:     u.tlsConfig(),
+		TLSHandshakeTimeout: u.timeout,
+		DisableCompression:  true,
+		MaxIdleConnsPerHost: 16,
+		IdleConnTimeout:     time.Minute,
+	}
+	u.idle = transport.CloseIdleConnections
 	u.http = &httputil.ReverseProxy{
-		Transport: &http.Transport{
-			DialContext:         u.dialRaw,
-			TLSClientConfig:     u.tlsConfig(),
-			TLSHandshakeTimeout: u.timeout,
-			DisableCompression:  true,
-			MaxIdleConnsPerHost: 16,
-			IdleConnTimeout:     time.Minute,
-		},
+		Transport:     transport,
 		FlushInterval: -1,
 		ErrorLog:      slog.NewLogLogger(u.log.Handler(), slog.LevelDebug),
 		Rewrite:       func(pr *httputil.ProxyRequest) { u.rewrite(pr, scheme) },

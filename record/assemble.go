@@ -94,6 +94,7 @@ func newAssembler(s *tape.Session, inflate, keep uint64, fromStart bool) *assemb
 // window puts a side's inflater where it stood when the window was taken.
 func (a *assembler) window(w *Window) {
 	a.inflater(w.From).SetWindow(w.Bytes)
+	a.sides[w.From].lost = false
 }
 
 func (a *assembler) inflater(from tape.Side) *wire.Inflater {
@@ -276,6 +277,7 @@ func (a *assembler) plain(s *side, b *building) {
 	plain, total, err := z.Message(nil, b.wire, a.keep)
 	if err != nil {
 		fail(err.Error())
+		s.lost = takeover
 		return
 	}
 	m.Payload, m.Len = plain, total

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,19 +61,31 @@ func NewSealer() *Sealer {
 // Seal compresses body and binds it to its key, so that a value found under
 // another key is known to be misplaced.
 func (s *Sealer) Seal(key, body []byte, codec Codec) []byte {
-	out := make([]byte, sealHeader, sealHeader+len(body))
+	return s.AppendSealed(nil, key, body, codec)
+}
+
+// MaxSealed is how much room sealing n bytes may take.
+func MaxSealed(n int) int { return sealHeader + max(n, s2.MaxEncodedLen(n)) }
+
+// AppendSealed is Seal into a buffer that the caller keeps.
+func (s *Sealer) AppendSealed(dst, key, body []byte, codec Codec) []byte {
+	start := len(dst)
+	dst = slices.Grow(dst, MaxSealed(len(body)))[:start+sealHeader]
+	out := dst[start+sealHeader:]
 	switch codec {
 	case Zstd:
 		out = s.enc.EncodeAll(body, out)
 	case S2:
-		out = append(out, s2.Encode(nil, body)...)
+		out = s2.Encode(out[:cap(out)], body)
 	}
-	if codec == Plain || len(out) >= sealHeader+len(body) {
-		codec, out = Plain, append(out[:sealHeader], body...)
+	if codec == Plain || len(out) >= len(body) {
+		codec, out = Plain, append(dst[start+sealHeader:], body...)
 	}
-	out[0] = byte(codec)
-	binary.BigEndian.PutUint32(out[2:], checksum(key, out[:2], out[sealHeader:]))
-	return out
+	dst = append(dst, out...) // in place, unless the encoder needed more room than there was
+	sealed := dst[start:]
+	sealed[0], sealed[1] = byte(codec), 0
+	binary.BigEndian.PutUint32(sealed[2:], checksum(key, sealed[:2], sealed[sealHeader:]))
+	return dst
 }
 
 // Open checks a sealed value and unpacks it. The result never points into sealed.
@@ -127,11 +140,11 @@ func ParseBlock(session, offset uint64, b []byte) (Segment, error) {
 
 // AppendTail appends a segment to a tail block, which holds segments of many
 // sessions.
-func AppendTail(b []byte, s *Segment) []byte {
-	for _, v := range []uint64{s.Session, s.Offset, s.Seq, uint64(s.T / time.Microsecond), uint64(len(s.Raw))} {
+func AppendTail(b []byte, s *Segment, more ...byte) []byte {
+	for _, v := range []uint64{s.Session, s.Offset, s.Seq, uint64(s.T / time.Microsecond), uint64(len(s.Raw) + len(more))} {
 		b = binary.AppendUvarint(b, v)
 	}
-	return append(b, s.Raw...)
+	return append(append(b, s.Raw...), more...)
 }
 
 // ParseTail reads what AppendTail wrote.

@@ -47,7 +47,12 @@ func (m *Memory) Begin(context.Context) (uint64, error) {
 func (m *Memory) Append(_ context.Context, b Batch) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	defer m.changes.Bump()
+	for _, seg := range b.Segments {
+		inBatch := func(e Entry) bool { return e.N == seg.Session }
+		if m.sessions[seg.Session] == nil && !slices.ContainsFunc(b.Entries, inBatch) {
+			return fmt.Errorf("append to session %d: %w", seg.Session, ErrNotFound)
+		}
+	}
 	for _, e := range b.Entries {
 		s := m.sessions[e.N]
 		if s == nil {
@@ -55,13 +60,12 @@ func (m *Memory) Append(_ context.Context, b Batch) error {
 			m.sessions[e.N] = s
 			m.last = max(m.last, e.N)
 		}
-		s.entry = e
+		if e.Supersedes(&s.entry) || s.entry.N == 0 {
+			s.entry = e
+		}
 	}
 	for _, seg := range b.Segments {
 		s := m.sessions[seg.Session]
-		if s == nil {
-			return fmt.Errorf("append to session %d: %w", seg.Session, ErrNotFound)
-		}
 		if n := len(s.segments); n == 0 || s.segments[n-1].End() <= seg.Offset {
 			seg.Raw = slices.Clone(seg.Raw)
 			s.segments = append(s.segments, seg)
@@ -72,6 +76,7 @@ func (m *Memory) Append(_ context.Context, b Batch) error {
 			s.windows = append(s.windows, w)
 		}
 	}
+	m.changes.Bump()
 	return nil
 }
 
@@ -138,7 +143,7 @@ func (m *Memory) Window(_ context.Context, n uint64, from tape.Side, offset uint
 	}
 	best := Window{Session: n, From: from}
 	for _, w := range s.windows {
-		if w.From == from && w.Offset <= offset {
+		if w.From == from && w.Offset <= offset && w.Offset >= best.Offset {
 			best = w
 		}
 	}

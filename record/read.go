@@ -2,7 +2,6 @@ package record
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"math"
 	"time"
@@ -93,11 +92,7 @@ func (c *cursor) segment(seg *Segment, yield func(*Record, error) bool) bool {
 			return false
 		}
 	}
-	if d.err != nil {
-		yield(nil, fmt.Errorf("session %d: %w", c.n, d.err))
-		return false
-	}
-	return true
+	return true // what could not be decoded is marked like what is lost
 }
 
 // end yields the gap of what should be there behind the last record and is not.
@@ -116,8 +111,8 @@ func (c *cursor) lost(yield func(*Record, error) bool, offset, seq uint64) bool 
 	if seq > max(c.seq, 1) {
 		gap.Frames = seq - max(c.seq, 1)
 	}
-	c.at = offset
-	rec := Record{Kind: kindGap, T: c.t, Gap: gap}
+	c.at, c.seq = offset, max(c.seq, seq)
+	rec := Record{Kind: kindGap, T: c.t, Gap: gap, Offset: offset - 1, End: offset}
 	other := Record{Kind: kindTorn, From: tape.Server}
 	return yield(&rec, nil) && yield(&other, nil)
 }
@@ -171,8 +166,11 @@ func (f *Follower) Poll(ctx context.Context) iter.Seq2[*tape.Line, error] {
 }
 
 func (f *Follower) record(rec *Record, yield func(*tape.Line, error) bool) bool {
-	if !f.begun && rec.Offset >= f.offset && rec.Kind == kindFrame {
-		f.begun, f.first = true, rec.Seq
+	if !f.begun && rec.Offset >= f.offset {
+		f.begun, f.first = true, f.records.seq
+		if rec.Kind == kindFrame || rec.Kind == kindRaw {
+			f.first = rec.Seq
+		}
 	}
 	for i := range f.windows {
 		if w := &f.windows[i]; w.Bytes != nil && rec.Offset >= w.Offset {

@@ -17,7 +17,7 @@ import (
 // Options of a [Recorder]. The zero value of each means its default.
 type Options struct {
 	Flush    time.Duration    // how long a frame may wait to be written; default 50 ms, at most 500 ms
-	Buffer   int64            // bytes that may wait to be written; default 32 MiB
+	Buffer   int64            // bytes that may wait to be written; default 16 MiB
 	Drop     bool             // when the buffer is full, drop frames and mark the gap instead of holding the links
 	Inflate  uint64           // what one message may inflate to, bytes; default 64 MiB
 	Redactor *Redactor        // applied to handshakes; nil redacts nothing
@@ -31,7 +31,7 @@ type Options struct {
 const (
 	DefaultFlush   = 50 * time.Millisecond
 	MaxFlush       = 500 * time.Millisecond
-	DefaultBuffer  = 32 << 20
+	DefaultBuffer  = 16 << 20
 	DefaultInflate = 64 << 20
 	flushBytes     = 2 << 20 // this much waiting is written at once, whatever the time
 )
@@ -67,7 +67,6 @@ type Recorder struct {
 	stopped sync.Once
 	done    chan struct{}
 	bufs    buffers
-	written time.Time // for the flush loop: when it last wrote
 
 	mu     sync.Mutex
 	room   sync.Cond // pending shrank
@@ -189,13 +188,19 @@ func (r *Recorder) loop() {
 		case <-timer.C:
 		case <-r.hurry:
 		}
-		r.flush(r.retry)
+		r.flush()
 	}
 }
 
-// finish writes what is left, trying a failing store once more only.
+// finish writes what is left, unless the store has just refused for good: what
+// came after that would stand behind a hole.
 func (r *Recorder) finish() {
-	r.flush(func(error) bool { return false })
+	r.mu.Lock()
+	refused := r.err != nil
+	r.mu.Unlock()
+	if !refused {
+		r.flush()
+	}
 	r.mu.Lock()
 	r.closed = true
 	r.room.Broadcast()
@@ -206,19 +211,26 @@ func (r *Recorder) finish() {
 // retryPause is how long a failed write waits before it is tried again.
 const retryPause = 250 * time.Millisecond
 
-// retry waits a little after a failed write; false when the recorder is closing.
-func (r *Recorder) retry(error) bool {
-	select {
-	case <-r.stop:
-		return false
-	case <-time.After(retryPause):
+// retries returns what says, after a little while, that a failed write is to be
+// tried again; once the recorder is closing that is once more only.
+func (r *Recorder) retries() func() bool {
+	last := false
+	return func() bool {
+		if last {
+			return false
+		}
+		select {
+		case <-r.stop:
+			last = true
+		case <-time.After(retryPause):
+		}
 		return true
 	}
 }
 
-// flush writes everything that is waiting. While the store fails, again is
-// asked whether to try once more; what is given up is lost, and r.err says why.
-func (r *Recorder) flush(again func(error) bool) {
+// flush writes everything that is waiting, however often the store fails. What
+// is given up when the recorder is closing is lost, and r.err says why.
+func (r *Recorder) flush() {
 	r.mu.Lock()
 	dirty := r.dirty
 	r.dirty = nil
@@ -241,13 +253,13 @@ func (r *Recorder) flush(again func(error) bool) {
 	for i := range taken {
 		batch.Windows = taken[i].observe(&seen, batch.Windows)
 	}
-	var err error
+	again := r.retries()
 	for len(dirty) > 0 {
-		err = r.store.Append(context.Background(), batch)
+		err := r.store.Append(context.Background(), batch)
 		if changed := r.setErr(err); changed {
 			r.opts.OnError(err)
 		}
-		if err == nil || !again(err) {
+		if err == nil || !again() {
 			break
 		}
 	}
@@ -417,7 +429,6 @@ func (t *Tap) drop(from tape.Side, parts []tape.Part, admitted bool) []tape.Part
 			t.dropping[from] = false
 			return parts[i:]
 		}
-		t.count(from, p)
 		if p.Begin || p.Raw {
 			gap.Frames++
 		}
@@ -427,9 +438,11 @@ func (t *Tap) drop(from tape.Side, parts []tape.Part, admitted bool) []tape.Part
 	return nil
 }
 
-// markGap writes the mark for what was dropped of one side.
+// markGap writes the mark for what was dropped of one side, and counts it.
 func (t *Tap) markGap(from tape.Side, now time.Duration) {
 	gap := t.gaps[from]
+	t.session.Frames.Add(from, gap.Frames)
+	t.session.Bytes.Add(from, gap.Bytes)
 	gap.Why = "tape buffer full (record.buffer)"
 	t.write(recordOverhead, func(b []byte) []byte { return t.enc.gap(b, from, gap, now) })
 	t.gaps[from] = tape.Gap{}

@@ -4,8 +4,8 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
-	"path"
+	"errors"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -37,10 +37,10 @@ func NewRedactor(key []byte, headers, query []string) (*Redactor, error) {
 	lower := func(in []string) ([]string, error) {
 		out := make([]string, len(in))
 		for i, pattern := range in {
-			out[i] = strings.ToLower(pattern)
-			if _, err := path.Match(out[i], ""); err != nil {
-				return nil, fmt.Errorf("redaction pattern %q: %w", pattern, err)
+			if pattern == "" {
+				return nil, errors.New("a redaction pattern is empty")
 			}
+			out[i] = strings.ToLower(pattern)
 		}
 		return out, nil
 	}
@@ -55,21 +55,45 @@ func NewRedactor(key []byte, headers, query []string) (*Redactor, error) {
 	return r, nil
 }
 
-const pseudonymPrefix = "redacted:"
+// A pseudonym is this and so many bytes in hexadecimal.
+const (
+	pseudonymPrefix = "redacted:"
+	pseudonymBytes  = 8
+)
 
 // pseudonym returns the secret's stand-in. One that is a stand-in already stays.
 func (r *Redactor) pseudonym(secret string) string {
-	if secret == "" || strings.HasPrefix(secret, pseudonymPrefix) {
+	if digits, ok := strings.CutPrefix(secret, pseudonymPrefix); ok && len(digits) == 2*pseudonymBytes {
+		if _, err := hex.DecodeString(digits); err == nil {
+			return secret
+		}
+	}
+	if secret == "" {
 		return secret
 	}
 	mac := hmac.New(sha256.New, r.key)
 	mac.Write([]byte(secret))
-	return pseudonymPrefix + hex.EncodeToString(mac.Sum(nil)[:8])
+	return pseudonymPrefix + hex.EncodeToString(mac.Sum(nil)[:pseudonymBytes])
 }
 
 func matches(patterns []string, name string) bool {
 	name = strings.ToLower(name)
-	return slices.ContainsFunc(patterns, func(p string) bool { ok, _ := path.Match(p, name); return ok })
+	return slices.ContainsFunc(patterns, func(p string) bool { return like(p, name) })
+}
+
+// like reports whether a name is as the pattern says.
+func like(pattern, name string) bool {
+	head, rest, wild := strings.Cut(pattern, "*")
+	name, ok := strings.CutPrefix(name, head)
+	if !ok || !wild {
+		return ok && name == ""
+	}
+	for i := 0; i <= len(name); i++ {
+		if like(rest, name[i:]) {
+			return true
+		}
+	}
+	return false
 }
 
 // Session redacts everything that a session records of its handshake.
@@ -105,8 +129,8 @@ func (r *Redactor) secret(name, value string) string {
 	case "cookie", "set-cookie":
 		parts := strings.Split(value, ";")
 		for i, part := range parts {
-			if key, val, ok := strings.Cut(part, "="); ok && (i == 0 || name == "cookie") {
-				parts[i] = key + "=" + r.pseudonym(val)
+			if i == 0 || name == "cookie" {
+				parts[i] = r.cookie(part)
 			}
 		}
 		return strings.Join(parts, ";")
@@ -118,27 +142,46 @@ func (r *Redactor) secret(name, value string) string {
 	return r.pseudonym(value)
 }
 
-// URL redacts the query of a URL or request target, and leaves every other byte.
-func (r *Redactor) URL(url string) string {
-	if r == nil {
-		return url
+// cookie keeps the space before a cookie and its name; one without a name is
+// all value.
+func (r *Redactor) cookie(pair string) string {
+	if key, val, ok := strings.Cut(pair, "="); ok {
+		return key + "=" + r.pseudonym(val)
 	}
-	base, query, ok := strings.Cut(url, "?")
+	value := strings.TrimLeft(pair, " ")
+	return pair[:len(pair)-len(value)] + r.pseudonym(value)
+}
+
+// URL redacts the query of a URL or request target, and leaves every other byte.
+func (r *Redactor) URL(text string) string {
+	if r == nil {
+		return text
+	}
+	base, query, ok := strings.Cut(text, "?")
 	if !ok {
-		return url
+		return text
 	}
 	query, fragment, hasFragment := strings.Cut(query, "#")
 	pairs := strings.Split(query, "&")
 	for i, pair := range pairs {
-		if key, val, ok := strings.Cut(pair, "="); ok && matches(r.query, key) {
+		if key, val, ok := strings.Cut(pair, "="); ok && (matches(r.query, key) || matches(r.query, unescape(key))) {
 			pairs[i] = key + "=" + r.pseudonym(val)
 		}
 	}
-	url = base + "?" + strings.Join(pairs, "&")
+	text = base + "?" + strings.Join(pairs, "&")
 	if hasFragment {
-		url += "#" + fragment
+		text += "#" + fragment
 	}
-	return url
+	return text
+}
+
+// unescape reads a query key as a server would.
+func unescape(key string) string {
+	plain, err := url.QueryUnescape(key)
+	if err != nil {
+		return key
+	}
+	return plain
 }
 
 // joinFields joins the values of a field that may come in several lines

@@ -48,6 +48,13 @@ type Entry struct {
 	Size uint64 // bytes of its stream
 }
 
+// Supersedes reports whether e is newer than what a tape knows of the session: a
+// session never gets shorter and never opens again. What does not is from a
+// batch that is appended a second time.
+func (e *Entry) Supersedes(known *Entry) bool {
+	return e.Size >= known.Size && (e.State != tape.Open || known.State == tape.Open)
+}
+
 // Extend counts what a segment adds to the entry's stream: how an engine brings
 // an entry up to date with segments that were stored after it. What the entry
 // knows already is not counted again.
@@ -111,8 +118,10 @@ type Reader interface {
 type Writer interface {
 	// Begin reserves a session number. Nothing is stored until Append.
 	Begin(ctx context.Context) (uint64, error)
-	// Append stores the batch. Appending a segment that is there already changes
-	// nothing, so that a batch whose fate is unknown can be appended again.
+	// Append stores the batch. Appending what is there already changes nothing,
+	// so that a batch whose fate is unknown can be appended again; a segment of a
+	// session that is neither there nor in the batch is ErrNotFound. The batch's
+	// bytes are the caller's again when Append returns.
 	Append(ctx context.Context, b Batch) error
 }
 

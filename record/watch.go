@@ -117,15 +117,23 @@ func (w *watcher) restart(s *tape.Session) {
 	w.lines.out.limit = followLimit
 }
 
-// window takes a side's window when enough has been inflated since the last one.
+// window takes both sides' windows when enough of one has been inflated since
+// the last ones: reading begins at the earlier of the two. A side that is in the
+// middle of a message has to wait.
 func (w *watcher) window(rec *Record, session uint64, windows []Window) []Window {
-	side := &w.lines.sides[rec.From]
-	if side.plain < windowEvery || side.inflater == nil {
+	if due := &w.lines.sides[rec.From]; due.plain < windowEvery || due.message != nil {
 		return windows
 	}
-	side.plain = 0
-	history := append([]byte(nil), side.inflater.Window()...)
-	return append(windows, Window{Session: session, From: rec.From, Offset: rec.End, Bytes: history})
+	for _, from := range tape.Sides() {
+		side := &w.lines.sides[from]
+		if w.lines.compression.NoTakeover[from] || side.message != nil || side.lost {
+			continue
+		}
+		side.plain = 0
+		history := append([]byte{}, w.lines.inflater(from).Window()...)
+		windows = append(windows, Window{Session: session, From: from, Offset: rec.End, Bytes: history})
+	}
+	return windows
 }
 
 // end notes what never came to its end, and the ending.

@@ -55,8 +55,9 @@ func ParseOpcode(s string) (Opcode, error) {
 		}
 	}
 	if digits, ok := strings.CutPrefix(s, "reserved("); ok {
-		n, err := strconv.ParseUint(strings.TrimSuffix(digits, ")"), 10, 8)
-		if err == nil && Opcode(n).Reserved() {
+		digits, ok = strings.CutSuffix(digits, ")")
+		n, err := strconv.ParseUint(digits, 10, 8)
+		if ok && err == nil && Opcode(n).Reserved() {
 			return Opcode(n), nil
 		}
 	}

@@ -130,8 +130,8 @@ func (s *Session) MarshalFull() ([]byte, error) {
 // UnmarshalJSON reads what MarshalJSON and MarshalFull write. What is absent
 // keeps the value it had; an unknown key is an error.
 func (s *Session) UnmarshalJSON(data []byte) error {
-	j := s.json()
-	j.Request, j.Response = &s.Handshake.Request, &s.Handshake.Response
+	j, handshake := s.json(), s.Handshake
+	j.Request, j.Response = &handshake.Request, &handshake.Response
 	if err := unmarshal(data, &j); err != nil {
 		return err
 	}
@@ -160,13 +160,13 @@ func (s *Session) UnmarshalJSON(data []byte) error {
 }
 
 type contentJSON struct {
-	Op   Opcode          `json:"op,omitempty"`
+	Op   *Opcode         `json:"op,omitempty"`
 	Len  *uint64         `json:"len,omitempty"`
 	Text *string         `json:"text,omitempty"`
 	B64  *[]byte         `json:"b64,omitempty"`
 	JSON json.RawMessage `json:"json,omitempty"` // read only: accepted in place of text
 	UTF8 *bool           `json:"utf8,omitempty"`
-	Code int             `json:"code,omitempty"`
+	Code *int            `json:"code,omitempty"`
 	Rsn  *string         `json:"reason,omitempty"`
 }
 
@@ -253,12 +253,12 @@ func (l *Line) json(hollow bool) any {
 // leaves a long one empty.
 func (c *Content) json(bytesOnly, hollow bool) contentJSON {
 	hollow = hollow && c.long()
-	j := contentJSON{Op: c.Op, Len: &c.Len}
+	j := contentJSON{Op: &c.Op, Len: &c.Len}
 	if c.Op == Close && !bytesOnly {
 		if code, reason, ok := ParseClose(c.Payload); ok {
 			j.Rsn = &reason
-			if code != NoStatus {
-				j.Code = code
+			if len(c.Payload) > 0 {
+				j.Code = &code
 			}
 			return j
 		}
@@ -347,38 +347,50 @@ func (l *Line) UnmarshalJSON(data []byte) error {
 // content reads the payload from whichever key holds it. The given length is
 // not believed: what was edited by hand would make it a lie.
 func (j *contentJSON) content(required bool) (Content, error) {
-	c := Content{Op: j.Op}
+	var c Content
+	op := Text
 	switch {
 	case j.B64 != nil:
-		c.Payload = *j.B64
-		if c.Op == 0 {
-			c.Op = Binary
-		}
+		op, c.Payload = Binary, *j.B64
 	case j.Text != nil:
 		c.Payload = []byte(*j.Text)
-		if c.Op == 0 {
-			c.Op = Text
-		}
 	case j.JSON != nil:
 		var compact bytes.Buffer
 		if err := json.Compact(&compact, j.JSON); err != nil {
 			return c, err
 		}
 		c.Payload = compact.Bytes()
-		if c.Op == 0 {
-			c.Op = Text
+	case j.Op != nil && *j.Op == Close:
+		var err error
+		if c.Payload, err = j.closePayload(); err != nil {
+			return c, err
 		}
-	case c.Op == Close:
-		reason := ""
-		if j.Rsn != nil {
-			reason = *j.Rsn
-		}
-		c.Payload = AppendClose(nil, j.Code, reason)
 	case required:
 		return c, fmt.Errorf("a message line needs one of \"text\", \"b64\", \"json\"")
 	}
-	c.Len = uint64(len(c.Payload))
+	if j.Op != nil {
+		op = *j.Op
+	}
+	c.Op, c.Len = op, uint64(len(c.Payload))
 	return c, nil
+}
+
+// closePayload joins code and reason; a code that must not be sent is written
+// as it is, for it may have been.
+func (j *contentJSON) closePayload() ([]byte, error) {
+	reason := ""
+	if j.Rsn != nil {
+		reason = *j.Rsn
+	}
+	switch {
+	case j.Code == nil && reason != "":
+		return nil, fmt.Errorf("a close with a \"reason\" needs a \"code\"")
+	case j.Code == nil:
+		return nil, nil
+	case *j.Code < 0 || *j.Code > math.MaxUint16:
+		return nil, fmt.Errorf("close code %d is not a number from 0 to 65535", *j.Code)
+	}
+	return append(binary.BigEndian.AppendUint16(nil, uint16(*j.Code)), reason...), nil
 }
 
 type frameJSON struct {

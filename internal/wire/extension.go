@@ -64,11 +64,19 @@ func splitQuoted(s string, sep byte) []string {
 	return append(out, s[start:])
 }
 
+// unquote reads a quoted string (RFC 9110 section 5.6.4), or a token as it is.
 func unquote(s string) string {
 	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
 		return s
 	}
-	return strings.ReplaceAll(s[1:len(s)-1], `\`, "")
+	var b strings.Builder
+	for s = s[1 : len(s)-1]; s != ""; s = s[1:] {
+		if s[0] == '\\' && len(s) > 1 {
+			s = s[1:]
+		}
+		b.WriteByte(s[0])
+	}
+	return b.String()
 }
 
 // FilterOffer takes what wstape cannot follow out of an offer. It returns the

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/flate"
@@ -50,7 +51,7 @@ type decoder struct {
 	fr    io.ReadCloser
 	src   io.Reader
 	in    bytes.Reader
-	tail  bytes.Reader
+	tail  strings.Reader
 	chunk [16 << 10]byte
 	alone []byte // history of a message without context takeover
 }
@@ -86,7 +87,7 @@ func (z *Inflater) Message(dst, message []byte, keep uint64) (plain []byte, tota
 	d := decoders.Get().(*decoder)
 	defer decoders.Put(d)
 	d.in.Reset(message)
-	d.tail.Reset([]byte(deflateTail))
+	d.tail.Reset(deflateTail)
 	if d.src == nil {
 		d.src = byteSource{d}
 	}

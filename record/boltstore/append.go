@@ -12,14 +12,6 @@ import (
 	"github.com/wstape/wstape/tape"
 )
 
-const (
-	// blockBytes is how much of a session's stream makes a full block.
-	blockBytes = 128 << 10
-	// tailBytes is how much may be in tails only; past it the oldest are merged
-	// into blocks however small.
-	tailBytes = 8 << 20
-)
-
 // change is what one write does to a session. The live session is not touched
 // before the transaction has been committed, so that a failed write can be
 // tried again.
@@ -64,6 +56,7 @@ func (s *Store) write(b record.Batch, merge merging) error {
 		}
 		return c
 	}
+	s.beginWrite(&b)
 	var values []value
 	for _, e := range b.Entries {
 		l, err := s.lively(e.N)
@@ -71,16 +64,25 @@ func (s *Store) write(b record.Batch, merge merging) error {
 			return err
 		}
 		c := get(e.N, l)
+		if c.live.stored && !e.Supersedes(&c.entry) {
+			continue
+		}
 		c.entry = e
 		c.store = c.store || !c.live.stored || e.State != tape.Open
 	}
 	for i := range b.Segments {
 		seg := &b.Segments[i]
-		l := s.live[seg.Session]
-		if l == nil && changes[seg.Session] == nil {
-			return fmt.Errorf("session %d: %w", seg.Session, record.ErrNotFound)
+		if changes[seg.Session] == nil {
+			l, err := s.lively(seg.Session)
+			if err != nil {
+				return err
+			}
+			if !l.stored {
+				return fmt.Errorf("session %d: %w", seg.Session, record.ErrNotFound)
+			}
+			get(seg.Session, l)
 		}
-		values = get(seg.Session, l).add(s, seg, values)
+		values = changes[seg.Session].add(s, seg, values)
 	}
 	for _, n := range s.overdue(merge) {
 		values = get(n, s.live[n]).merge(s, values)
@@ -91,6 +93,9 @@ func (s *Store) write(b record.Batch, merge merging) error {
 		}
 	}
 	for _, w := range b.Windows {
+		if changes[w.Session] == nil && s.live[w.Session] == nil {
+			continue
+		}
 		values = append(values, s.seal(windows, windowKey(w.Session, w.From, w.Offset), w.Bytes, record.S2))
 	}
 	newTail := s.tailOf(order)
@@ -107,6 +112,24 @@ func (s *Store) write(b record.Batch, merge merging) error {
 	}
 	s.apply(order, freed, newTail)
 	return nil
+}
+
+// Past hurryBytes in one batch the disk or the CPU is what holds traffic up;
+// s2 costs a third of zstd's time then.
+const hurryBytes = 2 << 20
+
+// beginWrite readies the memory that a write packs into.
+func (s *Store) beginWrite(b *record.Batch) {
+	size := 0
+	for i := range b.Segments {
+		size += len(b.Segments[i].Raw)
+	}
+	s.made = 0
+	s.blockCodec = record.Zstd
+	if size > hurryBytes {
+		s.blockCodec = record.S2
+	}
+	s.scratch.reset()
 }
 
 // lively returns the live session of that number, a new one if there is none.
@@ -137,50 +160,71 @@ func (c *change) add(s *Store, seg *record.Segment, values []value) []value {
 	if seg.Offset < c.rest.End() {
 		return values
 	}
+	if seg.Offset > c.rest.End() {
+		values = c.merge(s, values) // something is missing between: they cannot be one segment
+	}
+	if len(c.rest.Raw)+len(seg.Raw) >= s.blockBytes {
+		return c.block(s, seg.Raw, values, seg)
+	}
 	if len(c.rest.Raw) == 0 {
-		if len(seg.Raw) >= blockBytes {
-			c.merged, c.store = true, true
-			c.rest = after(seg)
-			return append(values, s.sealBlock(seg))
-		}
 		c.rest = *seg
 		c.rest.Raw = append([]byte(nil), seg.Raw...)
 	} else {
 		c.rest.Raw = append(c.rest.Raw, seg.Raw...)
 	}
 	c.tail = append(c.tail, *seg)
-	if len(c.rest.Raw) >= blockBytes {
-		return c.merge(s, values)
-	}
 	return values
-}
-
-// after is the empty rest behind a segment.
-func after(seg *record.Segment) record.Segment {
-	return record.Segment{Session: seg.Session, Offset: seg.End()}
 }
 
 // merge makes a block of what is in tails only.
 func (c *change) merge(s *Store, values []value) []value {
+	for i := range c.live.cut {
+		values = s.sealBlock(&c.live.cut[i], nil, values)
+	}
 	if len(c.rest.Raw) == 0 {
 		return values
 	}
-	values = append(values, s.sealBlock(&c.rest))
-	c.rest = after(&c.rest) // a new buffer: a failed write must find its data again
+	return c.block(s, nil, values, &c.rest)
+}
+
+// block makes a block of what is in tails only and more that joins it; first is
+// the segment to begin with when there is nothing in tails.
+func (c *change) block(s *Store, more []byte, values []value, first *record.Segment) []value {
+	head := c.rest
+	if len(head.Raw) == 0 {
+		head, more = *first, nil
+	}
+	values = s.sealBlock(&head, more, values)
+	// A new buffer: a failed write must find its data again.
+	c.rest = record.Segment{Session: head.Session, Offset: head.End() + uint64(len(more))}
 	c.tail, c.merged, c.store = nil, true, true
 	return values
 }
 
-func (s *Store) sealBlock(seg *record.Segment) value {
-	body := record.AppendBlock(make([]byte, 0, len(seg.Raw)+16), seg)
-	return s.seal(blocks, blockKey(seg.Session, seg.Offset), body, record.Zstd)
+// sealBlock packs a segment and what follows it directly, and its place in the
+// index. Blocks are numbered in the order in which they are written, because
+// bbolt rewrites the neighbours of what it inserts: those of a block are then
+// the newest ones, which were just written, and not a few of each session's.
+func (s *Store) sealBlock(seg *record.Segment, more []byte, values []value) []value {
+	s.made++
+	n := number(s.lastBlock + s.made)
+	s.body = record.AppendTail(s.body[:0], seg, more...)
+	return append(values, s.sealScratch(blocks, n, s.blockCodec),
+		s.seal(index, blockKey(seg.Session, seg.Offset), n, record.Plain))
+}
+
+// sealScratch packs s.body into memory that every write uses again.
+func (s *Store) sealScratch(in bucket, key []byte, codec record.Codec) value {
+	sealed := s.sealer.AppendSealed(s.scratch.room(record.MaxSealed(len(s.body))), place(in, key), s.body, codec)
+	s.scratch.take(len(sealed))
+	return value{in, key, sealed}
 }
 
 // overdue lists the sessions whose tails must go: all of them, or those in the
 // oldest tails while there are too many bytes in tails.
 func (s *Store) overdue(merge merging) []uint64 {
 	var out []uint64
-	excess := s.tailSize - tailBytes
+	excess := s.tailSize - s.tailBytes
 	for _, t := range s.tails {
 		if merge == mergeOld && excess <= 0 {
 			break
@@ -211,13 +255,13 @@ func (s *Store) tailOf(order []*change) tail {
 }
 
 func (s *Store) sealTail(order []*change, key uint64) value {
-	var body []byte
+	s.body = s.body[:0]
 	for _, c := range order {
 		for i := range c.tail {
-			body = record.AppendTail(body, &c.tail[i])
+			s.body = record.AppendTail(s.body, &c.tail[i])
 		}
 	}
-	return s.seal(tails, number(key), body, record.S2)
+	return s.sealScratch(tails, number(key), record.S2)
 }
 
 func (s *Store) storeEntries(order []*change, values []value) ([]value, error) {
@@ -257,6 +301,7 @@ func (s *Store) freedTails(order []*change) map[uint64]bool {
 func (s *Store) commit(values []value, order []*change, freed map[uint64]bool) error {
 	return guard(func() error {
 		return s.db.Update(func(tx *bbolt.Tx) error {
+			blocks.in(tx).FillPercent = 1 // they are only ever added at the end
 			for _, v := range values {
 				if err := v.in.in(tx).Put(v.key, v.bytes); err != nil {
 					return err
@@ -272,7 +317,8 @@ func (s *Store) commit(values []value, order []*change, freed map[uint64]bool) e
 					return err
 				}
 			}
-			return meta.in(tx).Put([]byte("last"), number(s.last))
+			last := s.seal(meta, []byte("last"), number(s.last), record.Plain)
+			return meta.in(tx).Put(last.key, last.bytes)
 		})
 	})
 }
@@ -311,6 +357,7 @@ func (s *Store) apply(order []*change, freed map[uint64]bool, newTail tail) {
 			delete(s.live, n)
 		}
 	}
+	s.lastBlock += s.made
 	s.tails = slices.DeleteFunc(s.tails, func(t tail) bool {
 		if freed[t.key] {
 			s.tailSize -= t.size
@@ -341,7 +388,17 @@ func (s *Store) Delete(_ context.Context, n uint64) error {
 		if l := s.live[n]; l != nil && l.entry.State == tape.Open {
 			return fmt.Errorf("session %d: %w", n, record.ErrOpen)
 		}
-		for _, b := range []bucket{sessions, open, labels, blocks, windows} {
+		var keys [][]byte
+		s.eachIndex(tx, n, 0, func(_ uint64, block []byte, _ error) bool {
+			keys = append(keys, block)
+			return true
+		})
+		for _, key := range keys {
+			if err := blocks.in(tx).Delete(key); err != nil {
+				return err
+			}
+		}
+		for _, b := range []bucket{sessions, open, labels, index, windows} {
 			if err := deletePrefix(b.in(tx), number(n)); err != nil {
 				return err
 			}

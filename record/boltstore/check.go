@@ -40,17 +40,15 @@ func (s *Store) Check(ctx context.Context, progress func(float64)) (*Report, err
 
 func (s *Store) check(ctx context.Context, progress func(float64)) (*Report, error) {
 	c := &checker{store: s, ctx: ctx, progress: progress, ends: map[uint64]uint64{}}
-	s.mu.Lock()
-	for n, l := range s.live {
-		c.liveRest(n, l)
-	}
-	tx, err := s.db.Begin(false)
-	s.mu.Unlock()
+	tx, err := c.begin()
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback() }()
-	for _, step := range []func(*bbolt.Tx) error{c.structure, c.sessions, c.blocks, c.tails, c.small, c.holes} {
+	if err := c.structure(); err != nil || c.pages.looped {
+		return &c.report, err // bbolt might follow for ever what leads in circles
+	}
+	for _, step := range []func(*bbolt.Tx) error{c.about, c.sessions, c.blocks, c.tails, c.small, c.holes} {
 		// One damaged page must not hide what the other steps find.
 		if err := guard(func() error { return step(tx) }); err != nil {
 			c.problem("%v", err)
@@ -66,6 +64,7 @@ type checker struct {
 	store    *Store
 	ctx      context.Context
 	progress func(float64)
+	pages    *pages
 	report   Report
 	entries  []record.Entry
 	rests    []record.Segment
@@ -79,20 +78,45 @@ func (c *checker) problem(format string, args ...any) {
 }
 
 func (c *checker) liveRest(n uint64, l *live) {
+	c.rests = append(c.rests, l.cut...)
 	rest := l.rest
 	rest.Raw = bytes.Clone(rest.Raw)
 	c.rests = append(c.rests, rest)
 }
 
-// structure runs bbolt's own check of its pages.
-func (c *checker) structure(tx *bbolt.Tx) error {
-	if c.store.readOnly {
-		// The free list is not loaded in this mode; walking all buckets below
-		// still touches every page that holds data.
-		return nil
+// begin takes down where the tape stands.
+func (c *checker) begin() (tx *bbolt.Tx, err error) {
+	s := c.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n, l := range s.live {
+		c.liveRest(n, l)
 	}
-	for err := range tx.Check() {
-		c.problem("bbolt: %v", err)
+	if c.pages, err = openPages(s.path, c.problem); err != nil {
+		return nil, err
+	}
+	if tx, err = s.db.Begin(false); err != nil {
+		c.pages.f.Close()
+	}
+	return tx, err
+}
+
+// structure checks bbolt's own pages.
+func (c *checker) structure() error {
+	defer c.pages.f.Close()
+	return c.pages.check()
+}
+
+// about checks what the tape says about itself.
+func (c *checker) about(tx *bbolt.Tx) error {
+	for _, key := range []string{"key", "last"} {
+		sealed := meta.in(tx).Get([]byte(key))
+		if sealed == nil && key == "last" {
+			continue // nothing has been recorded
+		}
+		if _, err := c.store.open(meta, []byte(key), sealed); err != nil {
+			c.problem("%v", err)
+		}
 	}
 	return nil
 }
@@ -111,6 +135,8 @@ func (c *checker) sessions(tx *bbolt.Tx) error {
 		c.store.mu.Lock()
 		if l := c.store.live[e.N]; l != nil {
 			e = l.entry
+		} else if e.State == tape.Open && open.in(tx).Get(k) == nil {
+			c.problem("session %d: is open and not listed as such", e.N)
 		}
 		c.store.mu.Unlock()
 		c.entries = append(c.entries, e)
@@ -119,24 +145,41 @@ func (c *checker) sessions(tx *bbolt.Tx) error {
 	})
 }
 
+// blocks follows the index through every session's stream, and looks for blocks
+// that it does not name.
 func (c *checker) blocks(tx *bbolt.Tx) error {
-	return blocks.in(tx).ForEach(func(k, v []byte) error {
+	named := map[string]bool{}
+	err := index.in(tx).ForEach(func(k, v []byte) error {
 		if c.ctx.Err() != nil {
 			return c.ctx.Err()
 		}
-		c.report.Blocks++
 		if len(k) != 16 {
-			c.problem("blocks %x: wrong key", k)
+			c.problem("index %x: wrong key", k)
 			return nil
 		}
-		seg, err := c.store.openBlock(k, v)
+		block, err := c.store.open(index, k, v)
+		n := binary.BigEndian.Uint64(k)
+		var seg record.Segment
+		if err == nil {
+			named[string(block)] = true
+			seg, err = c.store.openBlock(tx, n, binary.BigEndian.Uint64(k[8:]), block)
+		}
 		if err != nil {
-			c.problem("%v", err)
-			// Where it ended is known from the next one; the hole is this one.
-			c.ends[binary.BigEndian.Uint64(k)] = unknown
+			c.problem("session %d: %v", n, err)
+			c.ends[n] = unknown // where it ended is known from the next one; the hole is this one
 			return nil
 		}
 		c.segment(&seg)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return blocks.in(tx).ForEach(func(k, _ []byte) error {
+		c.report.Blocks++
+		if !named[string(k)] {
+			c.problem("blocks %x: belongs to no session", k)
+		}
 		return nil
 	})
 }

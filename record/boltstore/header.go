@@ -3,26 +3,41 @@ package boltstore
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"os"
 
 	"github.com/wstape/wstape/record"
 )
 
-// Where bbolt's two meta pages say how long the file must be. bbolt maps the
-// file and follows page numbers without looking, so a file that was cut short
-// has to be found out before. Offsets are of bbolt's format version 2: a page
-// header of 16 bytes, then magic, version, page size, flags (4 bytes each),
-// root (16), freelist, high-water mark, transaction (8 each), checksum.
+// A bbolt file, format version 2, looked at from outside: bbolt maps the file
+// and follows page numbers and positions without looking, so a file that was
+// cut short or damaged has to be found out before. Offsets are within a page: a
+// page header of 16 bytes (number 8, flags 2, count 2, overflow 4), in a meta
+// page followed by magic, version, page size, flags (4 bytes each), root (16),
+// freelist, high-water mark, transaction (8 each), FNV-1a of all that.
 const (
 	boltMagic      = 0xED0CDAED
 	pageHeader     = 16
 	metaPageSize   = pageHeader + 8
+	metaRoot       = pageHeader + 16
+	metaFreelist   = pageHeader + 32
 	metaHighWater  = pageHeader + 40
 	metaTx         = pageHeader + 48
+	metaSum        = pageHeader + 56
 	metaLen        = pageHeader + 64
-	smallestFile   = 4096
 	largestPageLog = 16
 )
+
+// header is the newest of a file's two meta pages that is whole.
+type header struct {
+	order     binary.ByteOrder
+	pageSize  int64
+	root      uint64
+	freelist  uint64
+	highWater uint64 // pages that are in use or free: the file must be that long
+	tx        uint64
+	damaged   bool // the other meta page is not whole
+}
 
 // checkHeader refuses what is not a bbolt file and what is shorter than its
 // newest meta page says.
@@ -32,43 +47,56 @@ func checkHeader(path string, size int64) error {
 		return unwrapPath(err)
 	}
 	defer f.Close()
-	first := make([]byte, metaLen)
-	if n, _ := f.ReadAt(first, 0); n < metaLen {
-		return fmt.Errorf("%w: %d bytes are too few", record.ErrNotATape, size)
+	h, err := readHeader(f)
+	if err != nil {
+		return err
 	}
-	order, ok := metaOrder(first)
-	if !ok {
-		// The first page may be the damaged one: the second follows a page later.
-		for log := 9; log <= largestPageLog && !ok; log++ {
-			if n, _ := f.ReadAt(first, 1<<log); n < metaLen {
-				break
-			}
-			order, ok = metaOrder(first)
-		}
-		if !ok {
-			return record.ErrNotATape
-		}
-	}
-	pageSize := int64(order.Uint32(first[metaPageSize:]))
-	second := make([]byte, metaLen)
-	newest := first
-	if n, _ := f.ReadAt(second, pageSize); n == metaLen {
-		if _, ok := metaOrder(second); ok && order.Uint64(second[metaTx:]) > order.Uint64(first[metaTx:]) {
-			newest = second
-		}
-	}
-	if need := int64(order.Uint64(newest[metaHighWater:])) * pageSize; need > size {
+	if need := int64(h.highWater) * h.pageSize; need > size {
 		return fmt.Errorf("%w: the file was cut short: %d of %d bytes are there", record.ErrCorrupt, size, need)
 	}
 	return nil
 }
 
-// metaOrder tells in which byte order a meta page was written, if it is one.
-func metaOrder(page []byte) (binary.ByteOrder, bool) {
-	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
-		if order.Uint32(page[pageHeader:]) == boltMagic {
-			return order, true
+// readHeader finds the two meta pages and picks the one that bbolt would.
+func readHeader(f *os.File) (*header, error) {
+	first, firstErr := readMeta(f, 0)
+	if first != nil {
+		second, err := readMeta(f, first.pageSize)
+		if err != nil {
+			first.damaged = true
+		} else if second.tx > first.tx {
+			first = second
+		}
+		return first, nil
+	}
+	// The first page is damaged: the second follows a page later.
+	for log := 9; log <= largestPageLog; log++ {
+		if second, err := readMeta(f, 1<<log); err == nil && second.pageSize == 1<<log {
+			second.damaged = true
+			return second, nil
 		}
 	}
-	return nil, false
+	return nil, firstErr
+}
+
+func readMeta(f *os.File, at int64) (*header, error) {
+	page := make([]byte, metaLen)
+	if n, _ := f.ReadAt(page, at); n < metaLen {
+		return nil, fmt.Errorf("%w: too short", record.ErrNotATape)
+	}
+	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+		if order.Uint32(page[pageHeader:]) != boltMagic {
+			continue
+		}
+		sum := fnv.New64a()
+		sum.Write(page[pageHeader:metaSum])
+		if sum.Sum64() != order.Uint64(page[metaSum:]) {
+			return nil, fmt.Errorf("%w: header page", record.ErrCorrupt)
+		}
+		return &header{
+			order: order, pageSize: int64(order.Uint32(page[metaPageSize:])), root: order.Uint64(page[metaRoot:]),
+			freelist: order.Uint64(page[metaFreelist:]), highWater: order.Uint64(page[metaHighWater:]), tx: order.Uint64(page[metaTx:]),
+		}, nil
+	}
+	return nil, record.ErrNotATape
 }

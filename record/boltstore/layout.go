@@ -26,12 +26,13 @@ const (
 	sessions bucket = "sessions" // session → size of its stream, session as JSON
 	open     bucket = "open"     // session → nothing: those that were open when last written
 	labels   bucket = "labels"   // session → JSON
-	blocks   bucket = "blocks"   // session, offset → one segment
+	index    bucket = "index"    // session, offset → number of the block that begins there
+	blocks   bucket = "blocks"   // running number → one segment
 	tails    bucket = "tails"    // running number → segments of many sessions
 	windows  bucket = "windows"  // session, side, offset → at most 32 KiB of plain bytes
 )
 
-func buckets() []bucket { return []bucket{meta, sessions, open, labels, blocks, tails, windows} }
+func buckets() []bucket { return []bucket{meta, sessions, open, labels, index, blocks, tails, windows} }
 
 func (b bucket) in(tx *bbolt.Tx) *bbolt.Bucket { return tx.Bucket([]byte(b)) }
 
@@ -49,9 +50,12 @@ type value struct {
 	key, bytes []byte
 }
 
+// place is what a value is bound to.
+func place(in bucket, key []byte) []byte { return append([]byte(in), key...) }
+
 // seal packs a body for its place; it is bound to bucket and key.
 func (s *Store) seal(in bucket, key, body []byte, codec record.Codec) value {
-	return value{in, key, s.sealer.Seal(append([]byte(in), key...), body, codec)}
+	return value{in, key, s.sealer.Seal(place(in, key), body, codec)}
 }
 
 // open checks and unpacks what seal packed.

@@ -15,6 +15,9 @@ import (
 // marked open, and tails. After it, memory shows them as interrupted sessions
 // with everything that was written of them; the file is as it was.
 func (s *Store) load(tx *bbolt.Tx) error {
+	if k, _ := blocks.in(tx).Cursor().Last(); len(k) == 8 {
+		s.lastBlock = binary.BigEndian.Uint64(k)
+	}
 	err := open.in(tx).ForEach(func(k, _ []byte) error {
 		_, err := s.recall(tx, k)
 		return err
@@ -70,16 +73,19 @@ func (s *Store) recall(tx *bbolt.Tx, key []byte) (*live, error) {
 }
 
 // blocksEnd returns how much of a session's stream is in blocks.
-func (s *Store) blocksEnd(tx *bbolt.Tx, n uint64) uint64 {
-	k, sealed := seekBefore(blocks.in(tx).Cursor(), blockKey(n+1, 0))
+func (s *Store) blocksEnd(tx *bbolt.Tx, n uint64) (end uint64) {
+	k, _ := seekBefore(index.in(tx).Cursor(), blockKey(n+1, 0))
 	if len(k) != 16 || binary.BigEndian.Uint64(k) != n {
 		return 0
 	}
-	seg, err := s.openBlock(k, sealed)
-	if err != nil {
-		return binary.BigEndian.Uint64(k[8:])
-	}
-	return seg.End()
+	end = binary.BigEndian.Uint64(k[8:])
+	_ = s.eachBlock(tx, n, end, func(seg record.Segment) bool {
+		if seg.Lost == 0 {
+			end = seg.End()
+		}
+		return true
+	})
+	return end
 }
 
 // reclaim takes a segment out of a tail into the end of its session's stream,
@@ -89,13 +95,14 @@ func (s *Store) reclaim(tx *bbolt.Tx, tailKey uint64, seg *record.Segment) error
 	if err != nil || l == nil || seg.Offset < l.rest.End() {
 		return err
 	}
+	if len(l.rest.Raw) > 0 && seg.Offset > l.rest.End() {
+		l.cut = append(l.cut, l.rest) // a damaged tail lies between: they cannot be joined
+		l.rest.Raw = nil
+	}
 	if len(l.rest.Raw) == 0 {
 		l.rest = *seg
 		l.rest.Raw = append([]byte(nil), seg.Raw...)
 		return nil
-	}
-	if seg.Offset > l.rest.End() {
-		return nil // a damaged tail lies between: what follows cannot be joined
 	}
 	l.rest.Raw = append(l.rest.Raw, seg.Raw...)
 	return nil
@@ -110,8 +117,10 @@ func (s *Store) catchUp(tx *bbolt.Tx, l *live) error {
 	if err != nil {
 		return err
 	}
-	if l.entry.Size < l.rest.End() {
-		return l.entry.Extend(&l.rest)
+	for _, seg := range append(l.cut, l.rest) {
+		if l.entry.Size < seg.End() && l.entry.Extend(&seg) != nil {
+			break // check reports it
+		}
 	}
 	return nil
 }
@@ -152,16 +161,21 @@ func (s *Store) openTail(k, sealed []byte) ([]record.Segment, error) {
 	return segments, nil
 }
 
-func (s *Store) openBlock(k, sealed []byte) (record.Segment, error) {
-	body, err := s.open(blocks, k, sealed)
+// openBlock unpacks the block that the index names for a place in a stream.
+func (s *Store) openBlock(tx *bbolt.Tx, n, offset uint64, block []byte) (record.Segment, error) {
+	sealed := blocks.in(tx).Get(block)
+	if sealed == nil {
+		return record.Segment{}, fmt.Errorf("blocks %x: %w: it is missing", block, record.ErrCorrupt)
+	}
+	body, err := s.open(blocks, block, sealed)
 	if err != nil {
 		return record.Segment{}, err
 	}
-	seg, err := record.ParseBlock(binary.BigEndian.Uint64(k), binary.BigEndian.Uint64(k[8:]), body)
-	if err != nil {
-		return seg, fmt.Errorf("blocks %x: %w", k, err)
+	segments, err := record.ParseTail(body)
+	if err != nil || len(segments) != 1 || segments[0].Session != n || segments[0].Offset != offset {
+		return record.Segment{}, fmt.Errorf("blocks %x: %w: it is not what the index says", block, record.ErrCorrupt)
 	}
-	return seg, nil
+	return segments[0], nil
 }
 
 // seekBefore returns the last entry whose key is below key.

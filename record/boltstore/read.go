@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -88,13 +89,13 @@ func (s *Store) entry(tx *bbolt.Tx, key, sealed []byte) (e record.Entry, err err
 
 // Segments implements [record.Reader]. A damaged block comes as lost bytes.
 func (s *Store) Segments(_ context.Context, n, offset uint64) (out []record.Segment, err error) {
-	var rest *record.Segment
+	var rest []record.Segment // what is in no block
 	var tx *bbolt.Tx
 	s.mu.Lock()
 	if l := s.live[n]; l != nil {
 		seg := l.rest
 		seg.Raw = bytes.Clone(l.rest.Raw)
-		rest = &seg
+		rest = append(slices.Clone(l.cut), seg)
 	}
 	err = guard(func() error { tx, err = s.db.Begin(false); return err })
 	s.mu.Unlock()
@@ -107,15 +108,16 @@ func (s *Store) Segments(_ context.Context, n, offset uint64) (out []record.Segm
 			return fmt.Errorf("session %d: %w", n, record.ErrNotFound)
 		}
 		size := 0
-		full := false
-		err := s.eachBlock(tx, n, offset, func(seg record.Segment) bool {
+		add := func(seg record.Segment) bool {
 			out = append(out, seg)
 			size += len(seg.Raw)
-			full = size >= pageBytes
-			return !full
-		})
-		if !full && rest != nil && len(rest.Raw) > 0 && rest.End() > offset {
-			out = append(out, *rest)
+			return size < pageBytes
+		}
+		err := s.eachBlock(tx, n, offset, add)
+		for _, seg := range rest {
+			if size < pageBytes && len(seg.Raw) > 0 && seg.End() > offset {
+				add(seg)
+			}
 		}
 		return err
 	})
@@ -123,9 +125,31 @@ func (s *Store) Segments(_ context.Context, n, offset uint64) (out []record.Segm
 }
 
 // eachBlock hands out a session's blocks from the one that holds offset on,
-// until f says stop.
+// until f says stop. One that cannot be read comes as lost bytes.
 func (s *Store) eachBlock(tx *bbolt.Tx, n, offset uint64, f func(record.Segment) bool) error {
-	c := blocks.in(tx).Cursor()
+	var newer error
+	s.eachIndex(tx, n, offset, func(at uint64, block []byte, err error) bool {
+		var seg record.Segment
+		if err == nil {
+			seg, err = s.openBlock(tx, n, at, block)
+		}
+		if errors.Is(err, record.ErrVersion) {
+			newer = err
+			return false
+		}
+		if err != nil {
+			seg = record.Segment{Session: n, Offset: at, Lost: 1, Why: err.Error()}
+		}
+		return seg.End() <= offset || f(seg)
+	})
+	return newer
+}
+
+// eachIndex hands out where a session's blocks begin and their keys, from the
+// one that may hold offset on, until f says stop. A key that cannot be read is
+// nil and comes with the reason.
+func (s *Store) eachIndex(tx *bbolt.Tx, n, offset uint64, f func(at uint64, block []byte, err error) bool) {
+	c := index.in(tx).Cursor()
 	prefix := number(n)
 	k, v := c.Seek(blockKey(n, offset))
 	if k == nil || !bytes.Equal(k, blockKey(n, offset)) {
@@ -137,24 +161,23 @@ func (s *Store) eachBlock(tx *bbolt.Tx, n, offset uint64, f func(record.Segment)
 		}
 	}
 	for ; len(k) == 16 && bytes.HasPrefix(k, prefix); k, v = c.Next() {
-		seg, err := s.openBlock(k, v)
-		if errors.Is(err, record.ErrVersion) {
-			return err
+		block, err := s.open(index, k, v)
+		if err == nil && len(block) != 8 {
+			block, err = nil, fmt.Errorf("index %x: %w: wrong length", k, record.ErrCorrupt)
 		}
-		if err != nil {
-			seg = record.Segment{Session: n, Offset: binary.BigEndian.Uint64(k[8:]), Lost: 1, Why: err.Error()}
-		}
-		if seg.End() > offset && !f(seg) {
-			return nil
+		if !f(binary.BigEndian.Uint64(k[8:]), block, err) {
+			return
 		}
 	}
-	return nil
 }
 
 // Window implements [record.Reader].
 func (s *Store) Window(_ context.Context, n uint64, from tape.Side, offset uint64) (w record.Window, err error) {
 	w = record.Window{Session: n, From: from}
 	err = s.view(func(tx *bbolt.Tx) error {
+		if sessions.in(tx).Get(number(n)) == nil {
+			return fmt.Errorf("session %d: %w", n, record.ErrNotFound)
+		}
 		c := windows.in(tx).Cursor()
 		prefix := append(number(n), byte(from))
 		k, v := seekBefore(c, windowKey(n, from, offset+1))

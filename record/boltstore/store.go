@@ -34,20 +34,29 @@ type Store struct {
 	changes  record.Changes
 	key      []byte
 
-	mu       sync.Mutex // one writer at a time; also guards what follows
-	last     uint64     // highest session number given out
-	stored   uint64     // highest session number in the file
-	live     map[uint64]*live
-	tails    []tail // oldest first
-	tailSize int    // raw bytes in tails
+	blockBytes int // how much of a session's stream makes a full block
+	tailBytes  int // how much may be in tails only; past it the oldest are merged into blocks however small
+
+	mu         sync.Mutex   // one writer at a time; also guards what follows
+	body       []byte       // scratch: what is packed next
+	scratch    arena        // what the write under way has packed
+	blockCodec record.Codec // for the blocks of the write under way
+	lastBlock  uint64       // highest number of a block in the file
+	made       uint64       // blocks of the write under way
+	last       uint64       // highest session number given out
+	stored     uint64       // highest session number in the file
+	live       map[uint64]*live
+	tails      []tail // oldest first
+	tailSize   int    // raw bytes in tails
 }
 
 // live is a session that is not wholly in blocks: open, or recovered from a crash.
 type live struct {
 	entry  record.Entry
-	stored bool           // the session itself is in the file
-	rest   record.Segment // the end of the stream, in tails only
-	tails  []uint64       // the tails that hold it
+	stored bool             // the session itself is in the file
+	rest   record.Segment   // the end of the stream, in tails only
+	cut    []record.Segment // after a crash: what is in tails before a damaged one
+	tails  []uint64         // the tails that hold it
 }
 
 // tail is one flush's block of many sessions.
@@ -59,6 +68,12 @@ type tail struct {
 }
 
 var _ record.Store = (*Store)(nil)
+
+// The default sizes.
+const (
+	blockBytes = 128 << 10
+	tailBytes  = 8 << 20
+)
 
 // lockPatience is how long an opener waits for the file's lock. Readers hold it
 // for a page at a time only, so a writer that waits longer meets another writer.
@@ -82,13 +97,19 @@ func openStore(path string, readOnly bool, patience time.Duration) (s *Store, er
 	if err != nil {
 		return nil, fmt.Errorf("open tape %s: %w", path, err)
 	}
-	s = &Store{path: path, readOnly: readOnly, sealer: record.NewSealer(), live: map[uint64]*live{}}
+	s = &Store{
+		path: path, readOnly: readOnly, sealer: record.NewSealer(), live: map[uint64]*live{},
+		blockBytes: blockBytes, tailBytes: tailBytes,
+	}
 	err = guard(func() error {
 		s.db, err = bbolt.Open(path, 0o600, &bbolt.Options{
 			Timeout: patience, ReadOnly: readOnly, FreelistType: bbolt.FreelistMapType,
 		})
 		if err != nil {
 			return explain(err)
+		}
+		if err := s.checkOpening(); err != nil {
+			return err
 		}
 		return s.start(fresh)
 	})
@@ -155,11 +176,21 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
+// checkOpening refuses a file in which bbolt would lose its way. The lock is held.
+func (s *Store) checkOpening() error {
+	p, err := openPages(s.path, nil)
+	if err != nil {
+		return err
+	}
+	defer p.f.Close()
+	return p.checkOpening()
+}
+
 // start reads what the file says about itself, writes that first if it is
 // fresh, and recovers from a crash.
 func (s *Store) start(fresh bool) error {
 	if fresh {
-		if err := s.db.Update(create); err != nil {
+		if err := s.db.Update(s.create); err != nil {
 			return err
 		}
 	}
@@ -175,22 +206,26 @@ func (s *Store) start(fresh bool) error {
 	return s.settle()
 }
 
+func newKey() []byte {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	return key
+}
+
 // create lays out an empty tape.
-func create(tx *bbolt.Tx) error {
+func (s *Store) create(tx *bbolt.Tx) error {
 	for _, b := range buckets() {
 		if _, err := tx.CreateBucketIfNotExists([]byte(b)); err != nil {
 			return err
 		}
 	}
-	key := make([]byte, 32)
-	if _, err := rand.Read(key); err != nil {
-		return err
-	}
+	key := newKey()
 	m := meta.in(tx)
+	sealed := s.seal(meta, []byte("key"), key, record.Plain)
 	return errors.Join(
 		m.Put([]byte("magic"), []byte(Magic)),
 		m.Put([]byte("version"), binary.BigEndian.AppendUint16(nil, Version)),
-		m.Put([]byte("key"), key),
+		m.Put(sealed.key, sealed.bytes),
 	)
 }
 
@@ -205,7 +240,10 @@ func (s *Store) identify(tx *bbolt.Tx) error {
 	if len(version) != 2 {
 		return fmt.Errorf("%w: no version", record.ErrCorrupt)
 	}
-	if v := binary.BigEndian.Uint16(version); v > Version {
+	switch v := binary.BigEndian.Uint16(version); {
+	case v == 0:
+		return fmt.Errorf("%w: version 0", record.ErrCorrupt)
+	case v > Version:
 		return fmt.Errorf("%w: format version %d, this wstape reads up to %d", record.ErrVersion, v, Version)
 	}
 	for _, b := range buckets() {
@@ -213,12 +251,25 @@ func (s *Store) identify(tx *bbolt.Tx) error {
 			return fmt.Errorf("%w: bucket %q is missing", record.ErrCorrupt, b)
 		}
 	}
-	s.key = append([]byte(nil), m.Get([]byte("key"))...)
-	if last := m.Get([]byte("last")); len(last) == 8 {
-		s.last = binary.BigEndian.Uint64(last)
-		s.stored = s.last
-	}
+	s.about(tx)
 	return nil
+}
+
+// about reads what a tape can do without: a damaged value is replaced for this
+// time, and stays for check to report.
+func (s *Store) about(tx *bbolt.Tx) {
+	m := meta.in(tx)
+	var err error
+	if s.key, err = s.open(meta, []byte("key"), m.Get([]byte("key"))); err != nil {
+		s.key = newKey() // equal secrets of before and after are not seen to be equal
+	}
+	if last, err := s.open(meta, []byte("last"), m.Get([]byte("last"))); err == nil && len(last) == 8 {
+		s.last = binary.BigEndian.Uint64(last)
+	}
+	if k, _ := sessions.in(tx).Cursor().Last(); len(k) == 8 {
+		s.last = max(s.last, binary.BigEndian.Uint64(k))
+	}
+	s.stored = s.last
 }
 
 // Key is the tape's own secret, for pseudonyms.

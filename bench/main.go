@@ -1,0 +1,38 @@
+// Command bench measures wstape beside other proxies on this machine: the same
+// load through each, in interleaved rounds, so that ratios hold even where the
+// machine is noisy. `make bench` runs it and writes RESULTS.md.
+//
+// It is one program in several roles, each a process of its own, so that the
+// CPU time of a proxy can be told from that of the load:
+//
+//	bench run [-quick]          the runner
+//	bench echo ADDR             a server that sends every message back
+//	bench relay ADDR UPSTREAM   a bare TCP relay (io.Copy, which splices)
+//	bench pump ADDR UPSTREAM    gorilla/websocket: ReadMessage, WriteMessage
+package main
+
+import (
+	"fmt"
+	"os"
+)
+
+func main() {
+	if err := role(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func role(args []string) error {
+	switch {
+	case len(args) == 2 && args[0] == "echo":
+		return echo(args[1])
+	case len(args) == 3 && args[0] == "relay":
+		return relay(args[1], args[2])
+	case len(args) == 3 && args[0] == "pump":
+		return pump(args[1], args[2])
+	case len(args) >= 1 && args[0] == "run":
+		return run(args[1:])
+	}
+	return fmt.Errorf("usage: bench run [-quick] | echo ADDR | relay ADDR UPSTREAM | pump ADDR UPSTREAM")
+}

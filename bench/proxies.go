@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// proxy is something that is measured: a way to start it in front of an
+// upstream. Without a command the load goes to the upstream itself.
+type proxy struct {
+	name    string
+	needs   string // a program that must be there
+	command func(b *bench, dir, listen, upstream string) ([]string, error)
+	tls     bool // it serves wss
+}
+
+func proxies() []proxy {
+	wstape := func(flags ...string) func(*bench, string, string, string) ([]string, error) {
+		return func(b *bench, dir, listen, upstream string) ([]string, error) {
+			args := []string{b.wstape, "proxy", "ws://" + upstream, "--listen", listen, "--tape", filepath.Join(dir, "t.db"), "--quiet"}
+			return append(args, flags...), nil
+		}
+	}
+	self := func(role string) func(*bench, string, string, string) ([]string, error) {
+		return func(b *bench, _, listen, upstream string) ([]string, error) {
+			return []string{b.self, role, listen, upstream}, nil
+		}
+	}
+	return []proxy{
+		{name: "direct"},
+		{name: "relay", command: self("relay")},
+		{name: "wstape", command: wstape()},
+		{name: "wstape --no-record", command: wstape("--no-record")},
+		{name: "pump", command: self("pump")},
+		{name: "nginx", needs: "nginx", command: nginx("4k", false)},
+		{name: "nginx 64k", needs: "nginx", command: nginx("64k", false)},
+		{name: "haproxy", needs: "haproxy", command: haproxy},
+		{name: "mitmproxy", needs: "mitmdump", command: mitmproxy},
+		{name: "caddy", needs: "caddy", command: caddy},
+		{name: "wstape wss", tls: true, command: func(b *bench, dir, listen, upstream string) ([]string, error) {
+			return wstape("--tls-cert", b.cert, "--tls-key", b.key)(b, dir, listen, upstream)
+		}},
+		{name: "nginx wss", tls: true, needs: "nginx", command: nginx("64k", true)},
+	}
+}
+
+func (p *proxy) installed() bool {
+	if p.needs == "" {
+		return true
+	}
+	_, err := exec.LookPath(p.needs)
+	return err == nil
+}
+
+func writeConfig(dir, name, text string) (string, error) {
+	path := filepath.Join(dir, name)
+	return path, os.WriteFile(path, []byte(text), 0o600)
+}
+
+func nginx(buffer string, secure bool) func(*bench, string, string, string) ([]string, error) {
+	return func(b *bench, dir, listen, upstream string) ([]string, error) {
+		extra := ""
+		if secure {
+			listen += " ssl"
+			extra = fmt.Sprintf("ssl_certificate %s; ssl_certificate_key %s;", b.cert, b.key)
+		}
+		path, err := writeConfig(dir, "nginx.conf", fmt.Sprintf(`
+user root; worker_processes auto; pid %[1]s/pid; error_log %[1]s/error.log; daemon off; worker_rlimit_nofile 20000;
+events { worker_connections 19000; }
+http {
+  access_log off; client_body_temp_path %[1]s/a; proxy_temp_path %[1]s/b; fastcgi_temp_path %[1]s/c; uwsgi_temp_path %[1]s/d; scgi_temp_path %[1]s/e;
+  server {
+    listen %[2]s; %[5]s
+    location / {
+      proxy_pass http://%[3]s; proxy_http_version 1.1; proxy_buffer_size %[4]s; proxy_buffers 8 %[4]s; proxy_read_timeout 600s;
+      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade"; proxy_set_header Host $host;
+    }
+  }
+}
+`, dir, listen, upstream, buffer, extra))
+		return []string{"nginx", "-c", path, "-p", dir, "-e", filepath.Join(dir, "error.log")}, err
+	}
+}
+
+func haproxy(_ *bench, dir, listen, upstream string) ([]string, error) {
+	path, err := writeConfig(dir, "haproxy.cfg", fmt.Sprintf(`
+global
+  maxconn 9500
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 600s
+  timeout server 600s
+  timeout tunnel 600s
+frontend f
+  bind %s
+  default_backend b
+backend b
+  server s %s
+`, listen, upstream))
+	return []string{"haproxy", "-f", path, "-db"}, err
+}
+
+func mitmproxy(_ *bench, dir, listen, upstream string) ([]string, error) {
+	host, port, err := net.SplitHostPort(listen)
+	return []string{"mitmdump", "-q", "--set", "confdir=" + dir, "--set", "connection_strategy=lazy",
+		"--mode", "reverse:http://" + upstream, "--listen-host", host, "--listen-port", port}, err
+}
+
+func caddy(_ *bench, dir, listen, upstream string) ([]string, error) {
+	path, err := writeConfig(dir, "Caddyfile", fmt.Sprintf("{\n admin off\n auto_https off\n}\nhttp://%s {\n reverse_proxy %s\n}\n", listen, upstream))
+	return []string{"caddy", "run", "--config", path}, err
+}

@@ -1,0 +1,93 @@
+package boltstore_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/wstape/wstape/record/boltstore"
+	"github.com/wstape/wstape/tape"
+)
+
+func TestCrashLosesNothingThatWasAppended(t *testing.T) {
+	random := random(t)
+	r := newRecording(t, 4<<10, 12<<10)
+	dir := t.TempDir()
+	for step := range 150 {
+		for range 1 + random.IntN(3) {
+			if len(r.taps) == 0 || random.IntN(8) == 0 {
+				r.begin()
+			}
+			i := random.IntN(len(r.taps))
+			say(r.taps[i], tape.Side(random.IntN(2)), chatter(random, random.IntN([]int{10, 300, 9000}[random.IntN(3)])))
+			if random.IntN(10) == 0 {
+				r.taps[i].End(tape.Ending{Kind: tape.EndEOF})
+				r.taps = append(r.taps[:i], r.taps[i+1:]...)
+			}
+		}
+		r.flush()
+		if random.IntN(4) > 0 {
+			continue
+		}
+		crashed := r.copyTo(filepath.Join(dir, fmt.Sprintf("%d.db", step)))
+		clean(t, crashed)
+		reader, err := boltstore.OpenReader(crashed, time.Second)
+		must(t, err)
+		sameSessions(t, reader, r.memory)
+		must(t, reader.Close())
+		recovered := open(t, crashed)
+		sameSessions(t, recovered, r.memory)
+		must(t, recovered.Close())
+		report := clean(t, crashed)
+		if report.Frames == 0 {
+			t.Error("check saw no frames")
+		}
+	}
+}
+
+func TestTailsAreMergedWhenThereAreTooMany(t *testing.T) {
+	random := random(t)
+	r := newRecording(t, 64<<10, 4<<10)
+	quiet, loud := r.begin(), r.begin()
+	say(quiet, tape.Client, "once")
+	for range 50 {
+		say(loud, tape.Server, chatter(random, 1000))
+		r.flush()
+		if n := r.Tails(); n > 6 {
+			t.Fatalf("%d tails of a kilobyte, where four are allowed", n)
+		}
+	}
+	quiet.End(tape.Ending{Kind: tape.EndEOF})
+	loud.End(tape.Ending{Kind: tape.EndEOF})
+	r.flush()
+	if n := r.Tails(); n > 0 {
+		t.Errorf("%d tails are left when all sessions have ended", n)
+	}
+	sameSessions(t, r, r.memory)
+	must(t, r.Store.Close())
+	clean(t, r.path)
+}
+
+func TestDamagedTailCostsOnlyItself(t *testing.T) {
+	r := newRecording(t, 64<<10, 64<<10)
+	tap := r.begin()
+	for i := range 3 {
+		say(tap, tape.Client, fmt.Sprintf("message %d", i))
+		r.flush()
+	}
+	crashed := r.copyTo(filepath.Join(t.TempDir(), "crashed.db"))
+	spoil(t, crashed, "tails", 1)
+	want := func(s *boltstore.Store) {
+		t.Helper()
+		got := lines(t, s, 1)
+		if len(got) != 3 || got[0] != lines(t, r.memory, 1)[0] || got[2] != lines(t, r.memory, 1)[2] {
+			t.Errorf("lines %s, want the first and the last around a gap", got)
+		}
+	}
+	reader, err := boltstore.OpenReader(crashed, time.Second)
+	must(t, err)
+	want(reader)
+	must(t, reader.Close())
+	want(open(t, crashed))
+}

@@ -1,0 +1,10 @@
+package boltstore
+
+// SetSizes makes blocks and tails small, so that a test sees many of them.
+func (s *Store) SetSizes(block, tail int) { s.blockBytes, s.tailBytes = block, tail }
+
+// Tails says how many tail blocks there are.
+func (s *Store) Tails() int { return len(s.tails) }
+
+// OpenPatient is Open, waiting for the lock no longer than OpenReader does.
+var OpenPatient = func(path string) (*Store, error) { return openStore(path, false, Patience) }

@@ -1,0 +1,295 @@
+package boltstore
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/wstape/wstape/record"
+)
+
+// The flags of bbolt's pages, and of a leaf's element that is a bucket.
+const (
+	branchFlag   = 0x01
+	leafFlag     = 0x02
+	freelistFlag = 0x10
+	bucketFlag   = 0x01
+	elementLen   = 16
+	noFreelist   = ^uint64(0)
+)
+
+// pages walks a bbolt file's tree without trusting anything in it.
+type pages struct {
+	*header
+	f       *os.File
+	seen    []bool // by page
+	problem func(format string, args ...any)
+	each    func(root uint64) // is called for each bucket that has pages of its own
+	looped  bool              // a page is referred to twice, so that following references may never end
+}
+
+// node is one page with its overflow.
+type node struct {
+	id       uint64
+	flags    uint16
+	count    int
+	overflow uint64
+	body     []byte // with the page header
+}
+
+// openPages opens a file for a walk. The caller holds its lock and sees to it
+// that nobody writes to it until the header has been read.
+func openPages(path string, problem func(string, ...any)) (*pages, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, unwrapPath(err)
+	}
+	h, err := readHeader(f)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &pages{header: h, f: f, problem: problem}, nil
+}
+
+// check walks everything: each page is in the tree once, or free.
+func (p *pages) check() error {
+	if p.damaged {
+		p.problem("one of the two header pages is damaged: what was written last may be missing")
+	}
+	info, err := p.f.Stat()
+	if err != nil {
+		return err
+	}
+	if uint64(info.Size()/p.pageSize) < p.highWater {
+		p.problem("the file is shorter than its header says")
+		return nil
+	}
+	p.seen = make([]bool, p.highWater)
+	p.take(0, 1) // the header pages
+	p.each = func(root uint64) { p.tree(root, nil, nil) }
+	p.tree(p.root, nil, nil)
+	p.free()
+	for id, seen := range p.seen {
+		if !seen {
+			p.problem("page %d: neither in use nor free", id)
+		}
+	}
+	return nil
+}
+
+// take notes that pages are in use; false if they cannot be.
+func (p *pages) take(id, overflow uint64) bool {
+	if id >= p.highWater || overflow >= p.highWater-id {
+		p.problem("page %d: beyond the end of the file", id)
+		return false
+	}
+	for i := id; i <= id+overflow; i++ {
+		if p.seen[i] {
+			p.problem("page %d: referred to twice", i)
+			return false
+		}
+		p.seen[i] = true
+	}
+	return true
+}
+
+// read reads a page's header, and its body if it is of one of the kinds.
+func (p *pages) read(id uint64, kinds uint16) (*node, bool) {
+	head := make([]byte, pageHeader)
+	if _, err := p.f.ReadAt(head, int64(id)*p.pageSize); id >= p.highWater || err != nil {
+		p.problem("page %d: beyond the end of the file", id)
+		return nil, false
+	}
+	n := &node{
+		id: p.order.Uint64(head), flags: p.order.Uint16(head[8:]),
+		count: int(p.order.Uint16(head[10:])), overflow: uint64(p.order.Uint32(head[12:])),
+	}
+	if n.id != id || n.flags&kinds != n.flags || n.flags&(n.flags-1) != 0 || n.flags == 0 || n.overflow >= p.highWater-id {
+		p.problem("page %d: its header says page %d, flags %#x, %d more", id, n.id, n.flags, n.overflow)
+		return nil, false
+	}
+	n.body = make([]byte, p.pageSize*int64(n.overflow+1))
+	if _, err := p.f.ReadAt(n.body, int64(id)*p.pageSize); err != nil && err != io.EOF {
+		p.problem("page %d: %v", id, err)
+		return nil, false
+	}
+	return n, true
+}
+
+// tree walks the pages of one bucket, whose keys are between low and high (nil
+// for no limit).
+func (p *pages) tree(id uint64, low, high []byte) {
+	n, ok := p.read(id, branchFlag|leafFlag)
+	if !ok {
+		return
+	}
+	p.looped = p.looped || p.seen[id]
+	if !p.take(id, n.overflow) {
+		return
+	}
+	if n.flags == leafFlag {
+		p.leaf(n, low, high)
+		return
+	}
+	elements, ok := p.branch(n)
+	if !ok {
+		return
+	}
+	for i, e := range elements {
+		if i > 0 && bytes.Compare(elements[i-1].key, e.key) >= 0 || i == 0 && bytes.Compare(e.key, low) < 0 {
+			p.problem("page %d: key %x is out of order", n.id, e.key)
+		}
+		above := high
+		if i+1 < len(elements) {
+			above = elements[i+1].key
+		}
+		p.tree(e.child, e.key, above)
+	}
+}
+
+type branchElement struct {
+	key   []byte
+	child uint64
+}
+
+func (p *pages) branch(n *node) (out []branchElement, ok bool) {
+	for i := range n.count {
+		at := pageHeader + i*elementLen
+		key, ok := p.cut(n, at, 0, 4, 8)
+		if !ok {
+			return nil, false
+		}
+		out = append(out, branchElement{key, p.order.Uint64(n.body[at+8:])})
+	}
+	if len(out) == 0 {
+		p.problem("page %d: a branch of nothing", n.id)
+	}
+	return out, true
+}
+
+// cut returns what an element's position and length say, which stand so many
+// bytes into the element.
+func (p *pages) cut(n *node, element, pos, length, have int) ([]byte, bool) {
+	if element+elementLen > len(n.body) {
+		p.problem("page %d: %d elements do not fit", n.id, n.count)
+		return nil, false
+	}
+	from := uint64(element) + uint64(p.order.Uint32(n.body[element+pos:]))
+	to := from + uint64(p.order.Uint32(n.body[element+length:]))
+	if have == elementLen { // a leaf's value follows its key
+		to += uint64(p.order.Uint32(n.body[element+12:]))
+	}
+	if to > uint64(len(n.body)) {
+		p.problem("page %d: an element is beyond its end", n.id)
+		return nil, false
+	}
+	return n.body[from:to], true
+}
+
+func (p *pages) leaf(n *node, low, high []byte) {
+	before := low
+	for i := range n.count {
+		at := pageHeader + i*elementLen
+		both, ok := p.cut(n, at, 4, 8, elementLen)
+		if !ok {
+			return
+		}
+		key, value := both[:p.order.Uint32(n.body[at+8:])], both[p.order.Uint32(n.body[at+8:]):]
+		if c := bytes.Compare(before, key); c > 0 || c == 0 && i > 0 || high != nil && bytes.Compare(key, high) >= 0 {
+			p.problem("page %d: key %x is out of order", n.id, key)
+		}
+		before = key
+		if p.order.Uint32(n.body[at:])&bucketFlag != 0 {
+			p.bucket(n, key, value)
+		}
+	}
+}
+
+// bucket walks a bucket: one of its own pages, or, when it is small, inside its
+// parent's value.
+func (p *pages) bucket(n *node, name, value []byte) {
+	if len(value) < elementLen {
+		p.problem("page %d: bucket %q has no root", n.id, name)
+		return
+	}
+	if root := p.order.Uint64(value); root != 0 {
+		p.each(root)
+		return
+	}
+	inside := value[elementLen:]
+	if len(inside) < pageHeader || p.order.Uint16(inside[8:]) != leafFlag {
+		p.problem("page %d: bucket %q is not a leaf", n.id, name)
+		return
+	}
+	p.leaf(&node{id: n.id, count: int(p.order.Uint16(inside[10:])), body: inside}, nil, nil)
+}
+
+// free reads the list of free pages.
+func (p *pages) free() {
+	if p.freelist == noFreelist {
+		return
+	}
+	n, ok := p.read(p.freelist, freelistFlag)
+	if !ok || !p.take(p.freelist, n.overflow) {
+		return
+	}
+	list := n.body[pageHeader:]
+	count := uint64(n.count)
+	if n.count == 0xffff { // too many for the header's count: the first entry is the count
+		count, list = p.order.Uint64(list), list[8:]
+	}
+	if count > uint64(len(list)/8) {
+		p.problem("page %d: %d free pages do not fit", n.id, count)
+		return
+	}
+	for i := range count {
+		p.take(p.order.Uint64(list[i*8:]), 0)
+	}
+}
+
+// checkOpening looks for what bbolt would not survive: a list of buckets that is
+// not one, and a branch that leads back to itself, which it would follow for
+// ever. It reads branches only, so it is quick enough for every opening.
+func (p *pages) checkOpening() (err error) {
+	var roots []uint64
+	p.each = func(id uint64) { roots = append(roots, id) }
+	p.problem = func(format string, args ...any) {
+		err = fmt.Errorf("%w: the list of buckets: "+format, append([]any{record.ErrCorrupt}, args...)...)
+	}
+	if root, ok := p.read(p.root, leafFlag); ok { // there are a handful: they fit into one leaf
+		p.leaf(root, nil, nil)
+	}
+	p.problem = func(string, ...any) {} // check reports it
+	for _, id := range roots {
+		if err == nil {
+			err = p.loops(id, nil)
+		}
+	}
+	return err
+}
+
+func (p *pages) loops(id uint64, above []uint64) error {
+	n, ok := p.read(id, branchFlag|leafFlag)
+	if !ok || n.flags == leafFlag {
+		return nil // check reports it
+	}
+	elements, _ := p.branch(n)
+	above = append(above, id)
+	for _, e := range elements {
+		if slices.Contains(above, e.child) {
+			return fmt.Errorf("%w: page %d leads back to page %d", record.ErrCorrupt, id, e.child)
+		}
+	}
+	for _, e := range elements {
+		if err := p.loops(e.child, above); err != nil {
+			return err
+		}
+		if first, ok := p.read(e.child, branchFlag|leafFlag); ok && first.flags == leafFlag {
+			break // and so are its neighbours
+		}
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package record
+
+import (
+	"bytes"
+	"context"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/wstape/wstape/internal/wire"
+	"github.com/wstape/wstape/tape"
+)
+
+func TestRandomRecordsComeBackAsTheyWereWritten(t *testing.T) {
+	r := random(t)
+	var e encoder
+	e.seq = 1
+	seg := e.segment(7)
+	var want []Record
+	for range 3000 {
+		rec := Record{Offset: e.offset, From: tape.Side(r.IntN(2)), T: e.t + time.Duration(r.IntN(5e6)-1e6)*time.Microsecond}
+		payload := []byte(chatter(r, r.IntN(200)))
+		p := tape.Part{Payload: payload, Mask: r.Uint32(), MaskOffset: uint8(r.IntN(4))}
+		switch rec.Kind = byte(r.IntN(6)); rec.Kind {
+		case kindFrame:
+			p.Begin, p.Head, p.Masked, p.MaskOffset = true, byte(r.IntN(256)), r.IntN(2) == 0, 0
+			if !p.Masked {
+				p.Mask = 0
+			}
+			p.Len = uint64(len(payload)) + uint64(r.IntN(2))*r.Uint64N(1<<40)
+			if r.IntN(3) == 0 {
+				p.Violation = "forbidden"
+			}
+			rec.Leg = tape.Leg(r.IntN(3))
+			rec.Head, rec.Masked, rec.Mask, rec.Len, rec.Violation, rec.Seq = p.Head, p.Masked, p.Mask, p.Len, p.Violation, e.seq
+			rec.Payload = wire.AppendMasked(nil, payload, p.Mask, 0)
+			seg.Raw = e.part(seg.Raw, rec.From, rec.Leg, &p, rec.T)
+		case kindPiece:
+			rec.T = 0
+			rec.Payload = wire.AppendMasked(nil, payload, p.Mask, p.MaskOffset)
+			seg.Raw = e.part(seg.Raw, rec.From, both, &p, 0)
+		case kindRaw:
+			p.Raw = true
+			rec.Payload, rec.Len, rec.Seq = payload, uint64(len(payload)), e.seq
+			seg.Raw = e.part(seg.Raw, rec.From, both, &p, rec.T)
+		case kindGap:
+			rec.Gap = tape.Gap{Frames: r.Uint64N(9), Bytes: r.Uint64N(999), Why: "full"}
+			seg.Raw = e.gap(seg.Raw, rec.From, rec.Gap, rec.T)
+		case kindNote:
+			rec.From, rec.Note = tape.Client, tape.Note{Text: string(payload), By: "operator"}
+			seg.Raw = e.note(seg.Raw, rec.Note, rec.T)
+		case kindDecision:
+			rec.Decision = tape.Decision{From: rec.From, Fate: fates[r.IntN(4)], By: [][]string{nil, {"a"}, {"a", "b"}}[r.IntN(3)]}
+			seg.Raw = e.decision(seg.Raw, rec.Decision, rec.T)
+		}
+		rec.End = e.offset
+		want = append(want, rec)
+	}
+	d := newDecoder(&seg)
+	var got Record
+	for i := range want {
+		if !d.next(&got) {
+			t.Fatalf("record %d: %v", i, d.err)
+		}
+		if len(got.Payload) == 0 && len(want[i].Payload) == 0 {
+			got.Payload, want[i].Payload = nil, nil
+		}
+		if !reflect.DeepEqual(got, want[i]) {
+			t.Fatalf("record %d:\n got %+v\nwant %+v", i, got, want[i])
+		}
+	}
+	if d.next(&got) || d.err != nil {
+		t.Errorf("there is more: %+v, %v", got, d.err)
+	}
+	if d.encoder != e {
+		t.Errorf("the decoder stands at %+v, the encoder at %+v", d.encoder, e)
+	}
+}
+
+func TestBlocksAndTailsComeBack(t *testing.T) {
+	a := Segment{Session: 3, Offset: 700, Seq: 9, T: 1500 * time.Microsecond, Raw: []byte("stream")}
+	b := Segment{Session: 1 << 40, Offset: 1 << 50, Seq: 1, Raw: []byte("x")}
+	got, err := ParseTail(AppendTail(AppendTail(nil, &a), &b))
+	if err != nil || !reflect.DeepEqual(got, []Segment{a, b}) {
+		t.Errorf("tail: %+v, %v", got, err)
+	}
+}
+
+func TestSealedValuesComeBackFromTheirPlaceOnly(t *testing.T) {
+	s := NewSealer()
+	r := random(t)
+	for _, codec := range []Codec{Plain, Zstd, S2} {
+		for _, n := range []int{0, 1, 100, 5000, 300_000} {
+			body := []byte(chatter(r, n))
+			sealed := s.Seal([]byte("key"), body, codec)
+			if len(sealed) > sealHeader+len(body) {
+				t.Errorf("codec %d makes %d bytes %d long", codec, n, len(sealed))
+			}
+			got, err := s.Open([]byte("key"), sealed)
+			if err != nil || !bytes.Equal(got, body) {
+				t.Errorf("codec %d, %d bytes: %d come back, %v", codec, n, len(got), err)
+			}
+			if _, err := s.Open([]byte("kez"), sealed); err == nil {
+				t.Errorf("codec %d: a value that stands elsewhere is taken", codec)
+			}
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	w := newWriter(f)
+	w.send(client, masked(text, "hello", 0x01020304), beginning(bin, 100, "begun"), piece("more"), raw("raw"))
+	w.gap(server, 3, 400)
+	w.note("a note")
+	w.decide(client, tape.Edited, "script:a.js", "operator")
+	w.part(client, out, whole(text, "HELLO"))
+	f.Add(w.segment.Raw)
+	f.Add([]byte{0x40, 0x81, 0x07})
+	f.Add([]byte{0x02, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		seg := Segment{Session: 1, Seq: 1, Raw: data}
+		d := newDecoder(&seg)
+		var rec Record
+		var lastEnd uint64
+		for d.next(&rec) {
+			if rec.Offset != lastEnd || rec.End <= rec.Offset || rec.End > uint64(len(data)) || len(rec.Payload) > len(data) {
+				t.Fatalf("record from %d to %d behind %d of %d", rec.Offset, rec.End, lastEnd, len(data))
+			}
+			lastEnd = rec.End
+		}
+		e := Entry{Session: tape.Session{N: 1, State: tape.Closed, Extensions: "permessage-deflate"}}
+		_ = e.Extend(&seg)
+		m := NewMemory()
+		must(t, m.Append(context.Background(), Batch{Entries: []Entry{e}, Segments: []Segment{seg}}))
+		for line, err := range Lines(context.Background(), m, 1, ReadOptions{Inflate: 1 << 20}) {
+			must(t, err)
+			asJSON(t, line)
+		}
+		for frame, err := range Frames(context.Background(), m, 1, ReadOptions{}) {
+			must(t, err)
+			asJSON(t, frame)
+		}
+	})
+}
+
+func FuzzOpen(f *testing.F) {
+	s := NewSealer()
+	for _, codec := range []Codec{Plain, Zstd, S2} {
+		f.Add(s.Seal(nil, bytes.Repeat([]byte("value"), 20), codec))
+	}
+	seg := Segment{Session: 1, Seq: 1, Raw: []byte("stream")}
+	f.Add(s.Seal(nil, AppendTail(nil, &seg), Plain))
+	f.Fuzz(func(t *testing.T, sealed []byte) {
+		if len(sealed) >= sealHeader { // else no input would get past the checksum
+			sum := checksum(nil, sealed[:2], sealed[sealHeader:])
+			sealed[2], sealed[3], sealed[4], sealed[5] = byte(sum>>24), byte(sum>>16), byte(sum>>8), byte(sum)
+		}
+		body, err := s.Open(nil, sealed)
+		if err == nil && len(body) > MaxBlock {
+			t.Fatalf("%d bytes unpack to %d", len(sealed), len(body))
+		}
+		_, _ = ParseTail(body)
+		_, _ = ParseTail(sealed)
+	})
+}
+
+func BenchmarkSealBlock(b *testing.B) {
+	s := NewSealer()
+	body := []byte(chatter(random(b), 128<<10))
+	seg := Segment{Session: 1, Seq: 1, Raw: body}
+	b.ReportAllocs()
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		s.Seal([]byte("key"), AppendTail(nil, &seg), Zstd)
+	}
+}
