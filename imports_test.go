@@ -47,7 +47,7 @@ func doors() map[string][]string {
 		"github.com/gorilla/websocket":  {"internal/demo", "internal/wstest", "bench"},
 		"github.com/google/uuid":        {"record"},
 		"golang.org/x/term":             {"internal/cli"},
-		"golang.org/x/sys":              {"proxy", "internal/wstest"},
+		"golang.org/x/sys":              {"proxy", "internal/wstest", "record/boltstore"},
 		"testing":                       {}, // helpers take an interface of their own
 	}
 }

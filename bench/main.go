@@ -1,3 +1,5 @@
+//go:build unix
+
 // Command bench measures wstape beside other proxies on this machine: the same
 // load through each, in interleaved rounds, so that ratios hold even where the
 // machine is noisy. `make bench` runs it and writes RESULTS.md.

@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -31,7 +33,6 @@ type bench struct {
 	window    time.Duration // how long each measurement takes
 	rounds    int
 	idleConns int
-	only      string
 	results   map[string]map[string][]sample // by scenario and proxy, a sample a round
 }
 

@@ -298,9 +298,18 @@ func (s *Store) freedTails(order []*change) map[uint64]bool {
 	return freed
 }
 
+// forgetBytes is how much is written before the pages that this made bbolt read
+// are unmapped.
+const forgetBytes = 8 << 20
+
 func (s *Store) commit(values []value, order []*change, freed map[uint64]bool) error {
+	for _, v := range values {
+		s.written += len(v.bytes)
+	}
 	return guard(func() error {
-		return s.db.Update(func(tx *bbolt.Tx) error {
+		var size int64
+		err := s.db.Update(func(tx *bbolt.Tx) error {
+			size = tx.Size()
 			blocks.in(tx).FillPercent = 1 // they are only ever added at the end
 			for _, v := range values {
 				if err := v.in.in(tx).Put(v.key, v.bytes); err != nil {
@@ -320,6 +329,11 @@ func (s *Store) commit(values []value, order []*change, freed map[uint64]bool) e
 			last := s.seal(meta, []byte("last"), number(s.last), record.Plain)
 			return meta.in(tx).Put(last.key, last.bytes)
 		})
+		if s.written > forgetBytes {
+			s.written = 0
+			s.forget(size)
+		}
+		return err
 	})
 }
 

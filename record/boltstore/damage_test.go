@@ -250,7 +250,7 @@ func TestWriterSurvivesFlippedBits(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		if n, err := s.Begin(context.Background()); err == nil && n != 5 {
+		if n, err := s.Begin(context.Background()); err == nil && n < 5 {
 			t.Errorf("the next session is %d: numbers are not used again", n)
 		}
 		_, _ = s.Check(context.Background(), nil)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	"github.com/wstape/wstape/record"
 )
@@ -96,8 +95,22 @@ func (p *pages) take(id, overflow uint64) bool {
 	return true
 }
 
-// read reads a page's header, and its body if it is of one of the kinds.
+// read reads a page of one of the kinds.
 func (p *pages) read(id uint64, kinds uint16) (*node, bool) {
+	n, ok := p.head(id, kinds)
+	if !ok {
+		return nil, false
+	}
+	n.body = make([]byte, p.pageSize*int64(n.overflow+1))
+	if _, err := p.f.ReadAt(n.body, int64(id)*p.pageSize); err != nil && err != io.EOF {
+		p.problem("page %d: %v", id, err)
+		return nil, false
+	}
+	return n, true
+}
+
+// head reads a page's header.
+func (p *pages) head(id uint64, kinds uint16) (*node, bool) {
 	head := make([]byte, pageHeader)
 	if _, err := p.f.ReadAt(head, int64(id)*p.pageSize); id >= p.highWater || err != nil {
 		p.problem("page %d: beyond the end of the file", id)
@@ -109,11 +122,6 @@ func (p *pages) read(id uint64, kinds uint16) (*node, bool) {
 	}
 	if n.id != id || n.flags&kinds != n.flags || n.flags&(n.flags-1) != 0 || n.flags == 0 || n.overflow >= p.highWater-id {
 		p.problem("page %d: its header says page %d, flags %#x, %d more", id, n.id, n.flags, n.overflow)
-		return nil, false
-	}
-	n.body = make([]byte, p.pageSize*int64(n.overflow+1))
-	if _, err := p.f.ReadAt(n.body, int64(id)*p.pageSize); err != nil && err != io.EOF {
-		p.problem("page %d: %v", id, err)
 		return nil, false
 	}
 	return n, true
@@ -263,33 +271,49 @@ func (p *pages) checkOpening() (err error) {
 		p.leaf(root, nil, nil)
 	}
 	p.problem = func(string, ...any) {} // check reports it
+	branches := map[uint64]bool{}
+	var leaves []uint64
 	for _, id := range roots {
 		if err == nil {
-			err = p.loops(id, nil)
+			leaves, err = p.loops(id, branches, leaves)
+		}
+	}
+	for _, id := range leaves {
+		if branches[id] && err == nil {
+			err = fmt.Errorf("%w: page %d is a branch and stands where a leaf should", record.ErrCorrupt, id)
 		}
 	}
 	return err
 }
 
-func (p *pages) loops(id uint64, above []uint64) error {
-	n, ok := p.read(id, branchFlag|leafFlag)
+// loops follows the branches below a page and gathers what stands below them.
+func (p *pages) loops(id uint64, branches map[uint64]bool, leaves []uint64) ([]uint64, error) {
+	n, ok := p.head(id, branchFlag|leafFlag)
 	if !ok || n.flags == leafFlag {
-		return nil // check reports it
+		return leaves, nil // check reports it
 	}
-	elements, _ := p.branch(n)
-	above = append(above, id)
+	if n, ok = p.read(id, branchFlag); !ok {
+		return leaves, nil
+	}
+	if branches[id] {
+		return leaves, fmt.Errorf("%w: page %d is referred to twice", record.ErrCorrupt, id)
+	}
+	branches[id] = true
+	elements, ok := p.branch(n)
+	if !ok || len(elements) == 0 {
+		return leaves, fmt.Errorf("%w: page %d: its %d branches do not fit", record.ErrCorrupt, id, n.count)
+	}
+	if first, ok := p.head(elements[0].child, branchFlag|leafFlag); ok && first.flags == leafFlag {
+		for _, e := range elements { // a tree is as deep everywhere: these are leaves all
+			leaves = append(leaves, e.child)
+		}
+		return leaves, nil
+	}
+	var err error
 	for _, e := range elements {
-		if slices.Contains(above, e.child) {
-			return fmt.Errorf("%w: page %d leads back to page %d", record.ErrCorrupt, id, e.child)
+		if leaves, err = p.loops(e.child, branches, leaves); err != nil {
+			return leaves, err
 		}
 	}
-	for _, e := range elements {
-		if err := p.loops(e.child, above); err != nil {
-			return err
-		}
-		if first, ok := p.read(e.child, branchFlag|leafFlag); ok && first.flags == leafFlag {
-			break // and so are its neighbours
-		}
-	}
-	return nil
+	return leaves, nil
 }

@@ -38,6 +38,7 @@ type Store struct {
 	tailBytes  int // how much may be in tails only; past it the oldest are merged into blocks however small
 
 	mu         sync.Mutex   // one writer at a time; also guards what follows
+	written    int          // bytes since the last forget
 	body       []byte       // scratch: what is packed next
 	scratch    arena        // what the write under way has packed
 	blockCodec record.Codec // for the blocks of the write under way
