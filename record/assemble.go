@@ -2,6 +2,7 @@ package record
 
 import (
 	"encoding/binary"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/wstape/wstape/internal/wire"
@@ -60,6 +61,7 @@ type assembler struct {
 type side struct {
 	joined   bool      // messages are known from their beginning
 	frame    *building // what the payload of the current frame belongs to
+	making   *building // the same for the frame that wstape makes on this leg
 	message  *building // the data message that is open
 	made     *building // the message that wstape makes on this leg
 	decision *tape.Decision
@@ -112,8 +114,12 @@ func (a *assembler) record(r *Record) {
 	case kindFrame:
 		a.frame(s, r)
 	case kindPiece:
-		if s.frame != nil {
-			a.payload(s, s.frame, r.Payload)
+		b := s.frame
+		if r.Leg == tape.LegOut {
+			b = s.making
+		}
+		if b != nil {
+			a.payload(s, b, r.Payload)
 		}
 	case kindRaw:
 		m := &tape.Message{
@@ -168,7 +174,9 @@ func (a *assembler) frame(s *side, r *Record) {
 	if b.m.Violation == "" {
 		b.m.Violation = r.Violation
 	}
-	if r.Leg != tape.LegOut {
+	if r.Leg == tape.LegOut {
+		s.making = b
+	} else {
 		s.frame = b
 	}
 	a.payload(s, b, r.Payload)
@@ -216,18 +224,35 @@ func (a *assembler) payload(s *side, b *building, p []byte) {
 	if b.need > 0 {
 		return
 	}
-	if s.frame == b {
-		s.frame = nil
-	}
+	s.leave(b)
 	if b.fin {
 		a.complete(s, b, false)
 	}
 }
 
+// leave ends the frame that belongs to b.
+func (s *side) leave(b *building) {
+	if s.frame == b {
+		s.frame = nil
+	}
+	if s.making == b {
+		s.making = nil
+	}
+}
+
 // clip appends p to dst as far as limit allows.
 func clip(dst, p []byte, limit uint64) []byte {
-	room := limit - min(limit, uint64(len(dst)))
-	return append(dst, p[:min(uint64(len(p)), room)]...)
+	p = p[:min(uint64(len(p)), limit-min(limit, uint64(len(dst))))]
+	return append(double(dst, len(p)), p...)
+}
+
+// double makes room for n more bytes, at least doubling: a payload of a GiB
+// comes in a thousand pieces, and append would move it fifty times.
+func double(dst []byte, n int) []byte {
+	if cap(dst)-len(dst) >= n {
+		return dst
+	}
+	return slices.Grow(dst, max(n, len(dst)))
 }
 
 // complete ends a message; partial when the connection or a gap ended it.
@@ -240,9 +265,7 @@ func (a *assembler) complete(s *side, b *building, partial bool) {
 	if s.made == b {
 		s.made = nil
 	}
-	if s.frame == b {
-		s.frame = nil
-	}
+	s.leave(b)
 	if b.deflated {
 		a.plain(s, b)
 	}
@@ -334,7 +357,7 @@ func (a *assembler) decide(s *side, r *Record) {
 
 // abandon ends what one side had not completed.
 func (a *assembler) abandon(s *side) {
-	for _, b := range []*building{s.frame, s.message, s.made} {
+	for _, b := range []*building{s.frame, s.message, s.making, s.made} {
 		if b != nil && !b.m.Partial {
 			a.complete(s, b, true)
 		}

@@ -140,11 +140,19 @@ func ParseBlock(session, offset uint64, b []byte) (Segment, error) {
 
 // AppendTail appends a segment to a tail block, which holds segments of many
 // sessions.
-func AppendTail(b []byte, s *Segment, more ...byte) []byte {
-	for _, v := range []uint64{s.Session, s.Offset, s.Seq, uint64(s.T / time.Microsecond), uint64(len(s.Raw) + len(more))} {
+func AppendTail(b []byte, s *Segment, more ...[]byte) []byte {
+	length := len(s.Raw)
+	for _, raw := range more {
+		length += len(raw)
+	}
+	for _, v := range [...]uint64{s.Session, s.Offset, s.Seq, uint64(s.T / time.Microsecond), uint64(length)} {
 		b = binary.AppendUvarint(b, v)
 	}
-	return append(append(b, s.Raw...), more...)
+	b = append(b, s.Raw...)
+	for _, raw := range more {
+		b = append(b, raw...)
+	}
+	return b
 }
 
 // ParseTail reads what AppendTail wrote.

@@ -103,13 +103,18 @@ func locate(err error, line int, text []byte) error {
 		return store.error
 	}
 	column := 0
+	base := len(text) - len(bytes.TrimLeft(text, " \t\r"))
+	var inner innerError
+	if errors.As(err, &inner) {
+		base, err = base+inner.at, inner.error
+	}
 	var syntax *json.SyntaxError
 	var wrong *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &syntax):
-		column = int(syntax.Offset)
+		column = base + int(syntax.Offset)
 	case errors.As(err, &wrong):
-		column = int(wrong.Offset)
+		column = base + int(wrong.Offset)
 	default:
 		if _, name, ok := strings.Cut(err.Error(), "unknown field "); ok {
 			column = bytes.Index(text, []byte(name)) + 1
@@ -120,6 +125,16 @@ func locate(err error, line int, text []byte) error {
 
 // storeError is an error of the tape that is written, not of the cassette.
 type storeError struct{ error }
+
+func (e storeError) Unwrap() error { return e.error }
+
+// innerError is a mistake in a part of a line, whose positions count from there.
+type innerError struct {
+	error
+	at int
+}
+
+func (e innerError) Unwrap() error { return e.error }
 
 type cassetteReader struct {
 	ctx     context.Context
@@ -147,7 +162,11 @@ func (c *cassetteReader) line(text []byte) error {
 		if *head.Version != cassetteVersion {
 			return fmt.Errorf("%w: cassette version %d, this wstape reads %d", ErrVersion, *head.Version, cassetteVersion)
 		}
-		return c.begin(head.Session)
+		err := c.begin(head.Session)
+		if err != nil {
+			err = innerError{err, bytes.Index(text, head.Session)}
+		}
+		return err
 	}
 	if c.session == nil {
 		return errors.New("a message before the first session: the first line of a cassette is {\"wstape\":1,\"session\":{…}}")
@@ -214,17 +233,20 @@ func (c *cassetteReader) identify(s *tape.Session) error {
 
 // put appends a line's records.
 func (c *cassetteReader) put(l *tape.Line) error {
-	b := c.segment.Raw
 	switch {
 	case l.Gap != nil:
-		b = c.enc.gap(b, tape.Client, *l.Gap, l.T)
+		c.segment.Raw = c.enc.gap(c.segment.Raw, tape.Client, *l.Gap, l.T)
 	case l.Note != nil:
-		b = c.enc.note(b, *l.Note, l.T)
+		c.segment.Raw = c.enc.note(c.segment.Raw, *l.Note, l.T)
 	default:
-		b = c.message(b, l.Message)
+		return c.message(l.Message)
 	}
-	c.segment.Raw = b
-	if len(b) < segmentBytes {
+	return c.room()
+}
+
+// room makes room in the segment when it is long enough.
+func (c *cassetteReader) room() error {
+	if len(c.segment.Raw) < segmentBytes {
 		return nil
 	}
 	return c.flush()
@@ -232,35 +254,34 @@ func (c *cassetteReader) put(l *tape.Line) error {
 
 // message appends the frames of a message: what came in, what became of it,
 // what went out.
-func (c *cassetteReader) message(b []byte, m *tape.Message) []byte {
-	in, out := tape.LegIn, tape.LegOut
-	if m.Op == tape.Close {
+func (c *cassetteReader) message(m *tape.Message) (err error) {
+	if m.Op == tape.Close && m.Fate != tape.Dropped && c.closing == nil {
 		c.closing = m
 	}
-	switch m.Fate {
-	case tape.Dropped:
-		b = c.frames(b, m, &m.Content, in)
-	case tape.Edited:
-		if m.Received != nil {
-			b = c.frames(b, &tape.Message{From: m.From, T: m.T}, m.Received, in)
-		}
-	case tape.Passed:
-		return c.frames(b, m, &m.Content, tape.LegBoth)
+	switch {
+	case m.Fate == tape.Passed:
+		return c.frames(m, &m.Content, tape.LegBoth)
+	case m.Fate == tape.Dropped:
+		err = c.frames(m, &m.Content, tape.LegIn)
+	case m.Fate == tape.Edited && m.Received != nil:
+		err = c.frames(&tape.Message{From: m.From, T: m.T}, m.Received, tape.LegIn)
 	}
-	b = c.enc.decision(b, tape.Decision{From: m.From, Fate: m.Fate, By: m.By}, m.T)
-	if m.Fate != tape.Dropped {
-		b = c.frames(b, m, &m.Content, out)
+	if err != nil {
+		return err
 	}
-	return b
+	c.segment.Raw = c.enc.decision(c.segment.Raw, tape.Decision{From: m.From, Fate: m.Fate, By: m.By}, m.T)
+	if m.Fate == tape.Dropped {
+		return nil
+	}
+	return c.frames(m, &m.Content, tape.LegOut)
 }
 
 // frames appends a payload as the frames that it had, if they are known and fit.
-func (c *cassetteReader) frames(b []byte, m *tape.Message, content *tape.Content, leg tape.Leg) []byte {
+func (c *cassetteReader) frames(m *tape.Message, content *tape.Content, leg tape.Leg) error {
 	payload := content.Payload
 	part := tape.Part{Begin: true, Masked: m.From == tape.Client, Violation: m.Violation}
 	if content.Op == tape.OpRaw {
-		part = tape.Part{Raw: true, Len: uint64(len(payload)), Payload: payload, Violation: m.Violation}
-		return c.enc.part(b, m.From, leg, &part, m.T)
+		return c.part(m, leg, tape.Part{Raw: true, Len: uint64(len(payload)), Payload: payload, Violation: m.Violation})
 	}
 	sizes := m.Frames
 	var sum uint64
@@ -278,10 +299,25 @@ func (c *cassetteReader) frames(b []byte, m *tape.Message, content *tape.Content
 	for i, n := range sizes {
 		fin := i == len(sizes)-1 && !m.Partial
 		part.Head, part.Len, part.Payload = wire.Head(fin, rsv, op), n, payload[:n]
-		b = c.enc.part(b, m.From, leg, &part, m.T)
+		if err := c.part(m, leg, part); err != nil {
+			return err
+		}
 		payload, op, rsv, part.Violation = payload[n:], tape.Continuation, 0, ""
 	}
-	return b
+	return nil
+}
+
+// part appends one part of a message in as many records as it takes.
+func (c *cassetteReader) part(m *tape.Message, leg tape.Leg, rest tape.Part) error {
+	for more := true; more; more = len(rest.Payload) > 0 {
+		var p tape.Part
+		p, rest = cutPart(rest)
+		c.segment.Raw = c.enc.part(c.segment.Raw, m.From, leg, &p, m.T)
+		if err := c.room(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *cassetteReader) flush() error {

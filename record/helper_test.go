@@ -138,7 +138,10 @@ func (w *writer) store(extensions string, state tape.State, segments ...Segment)
 	if len(w.segment.Raw) > 0 {
 		w.cut()
 	}
-	e := Entry{Session: tape.Session{N: 1, State: state, Status: 101, Extensions: extensions}}
+	e := Entry{Session: tape.Session{N: 1, ID: tape.ID{15: 1}, State: state, Status: 101, Extensions: extensions}}
+	if state == tape.Closed {
+		e.Ending = &eof
+	}
 	for i := range w.done {
 		must(w.t, e.Extend(&w.done[i]))
 	}
@@ -178,7 +181,7 @@ func brief(l *tape.Line) string {
 		s += fmt.Sprint(" ", m.Frames)
 	}
 	if m.Fate != tape.Passed {
-		s += fmt.Sprint(" ", m.Fate, m.By)
+		s += fmt.Sprintf(" %s %v", m.Fate, m.By)
 	}
 	if m.Received != nil {
 		s += fmt.Sprintf(" received %v %s", m.Received.Op, short(m.Received.Payload))
@@ -239,6 +242,10 @@ func (d *deflater) final(plain string) string {
 func (d *deflater) begin() {
 	d.out.Reset()
 	if d.z != nil && d.takeover {
+		return
+	}
+	if d.z != nil {
+		d.z.Reset(&d.out)
 		return
 	}
 	if !d.takeover {

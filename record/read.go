@@ -317,6 +317,7 @@ type framer struct {
 	records cursor
 	out     ordered[*tape.Frame]
 	current [2]*slot[*tape.Frame] // by side: the frame whose payload is not complete
+	making  [2]*slot[*tape.Frame] // the same for frames that wstape made
 }
 
 func (f *framer) Poll(ctx context.Context) iter.Seq2[*tape.Frame, error] {
@@ -360,13 +361,13 @@ func (f *framer) drain(yield func(*tape.Frame, error) bool) bool {
 
 func (f *framer) record(rec *Record) {
 	current := &f.current[rec.From]
+	if rec.Leg == tape.LegOut {
+		current = &f.making[rec.From]
+	}
 	switch rec.Kind {
 	case kindFrame, kindRaw:
 		frame := frameOf(rec)
 		s := f.out.add(frame, !frame.Partial())
-		if rec.Leg == tape.LegOut {
-			return
-		}
 		if *current != nil {
 			(*current).done = true // cut off by a gap
 		}
@@ -384,7 +385,7 @@ func (f *framer) record(rec *Record) {
 		if s == nil {
 			return
 		}
-		s.value.Payload = append(s.value.Payload, rec.Payload...)
+		s.value.Payload = append(double(s.value.Payload, len(rec.Payload)), rec.Payload...)
 		if s.done = !s.value.Partial(); s.done {
 			*current = nil
 		}

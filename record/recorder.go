@@ -402,6 +402,10 @@ func (t *Tap) Parts(from tape.Side, leg tape.Leg, parts []tape.Part) {
 	for i := range parts {
 		p := &parts[i]
 		t.count(from, p)
+		if len(p.Payload) > maxPiece {
+			t.long(from, leg, *p, now)
+			continue
+		}
 		b := t.buffer(recordOverhead + len(p.Violation) + len(p.Payload))
 		t.current.Raw = t.enc.part(b, from, leg, p, now)
 		counted += len(t.current.Raw) - len(b)
@@ -410,6 +414,17 @@ func (t *Tap) Parts(from tape.Side, leg tape.Leg, parts []tape.Part) {
 		t.rec.added(counted)
 	}
 	t.touch()
+}
+
+// long writes a part that is too long for one record. The caller holds t.mu.
+func (t *Tap) long(from tape.Side, leg tape.Leg, rest tape.Part, now time.Duration) {
+	for more := true; more; more = len(rest.Payload) > 0 {
+		var p tape.Part
+		p, rest = cutPart(rest)
+		t.write(recordOverhead+len(p.Violation)+len(p.Payload), func(b []byte) []byte {
+			return t.enc.part(b, from, leg, &p, now)
+		})
+	}
 }
 
 func (t *Tap) count(from tape.Side, p *tape.Part) {
@@ -454,10 +469,10 @@ func (t *Tap) Injected(from tape.Side, p tape.Part, by string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.clock()
-	t.write(recordOverhead+len(by)+len(p.Payload), func(b []byte) []byte {
-		b = t.enc.decision(b, tape.Decision{From: from, Fate: tape.Injected, By: []string{by}}, now)
-		return t.enc.part(b, from, tape.LegOut, &p, now)
+	t.write(recordOverhead+len(by), func(b []byte) []byte {
+		return t.enc.decision(b, tape.Decision{From: from, Fate: tape.Injected, By: []string{by}}, now)
 	})
+	t.long(from, tape.LegOut, p, now)
 	t.count(from, &p)
 	t.touch()
 }

@@ -13,7 +13,7 @@ import (
 // docs/format.md, section "Records".
 const (
 	kindFrame    = 0
-	kindPiece    = 1 // more payload of the side's current frame
+	kindPiece    = 1 // more payload of the side's current frame, or of the one that it is made to send
 	kindRaw      = 2 // bytes that are not frames
 	kindGap      = 3
 	kindNote     = 4
@@ -81,6 +81,20 @@ func tag(kind byte, from tape.Side) byte {
 	return kind
 }
 
+// maxPiece is the longest payload of one record; a multiple of the mask's length.
+const maxPiece = 1 << 20
+
+// cutPart takes off a part what goes into one record; of the rest nothing is
+// left when that was all.
+func cutPart(p tape.Part) (first, rest tape.Part) {
+	if len(p.Payload) <= maxPiece {
+		return p, tape.Part{}
+	}
+	first, rest = p, tape.Part{Raw: p.Raw, Mask: p.Mask, MaskOffset: p.MaskOffset, Payload: p.Payload[maxPiece:]}
+	first.Payload = p.Payload[:maxPiece]
+	return first, rest
+}
+
 // part appends what one read brought of one frame; the copy that unmasks it is
 // the only one that recording makes.
 func (e *encoder) part(b []byte, from tape.Side, leg tape.Leg, p *tape.Part, t time.Duration) []byte {
@@ -91,12 +105,19 @@ func (e *encoder) part(b []byte, from tape.Side, leg tape.Leg, p *tape.Part, t t
 	case p.Begin:
 		b = e.frame(b, from, leg, p, t)
 	default:
-		b = append(b, tag(kindPiece, from))
+		b = e.piece(b, from, leg)
 		b = binary.AppendUvarint(b, uint64(len(p.Payload)))
 		b = wire.AppendMasked(b, p.Payload, p.Mask, p.MaskOffset)
 	}
 	e.offset += uint64(len(b) - start)
 	return b
+}
+
+func (e *encoder) piece(b []byte, from tape.Side, leg tape.Leg) []byte {
+	if leg == tape.LegOut {
+		return append(b, tag(kindPiece, from)|extraBit, byte(leg))
+	}
+	return append(b, tag(kindPiece, from))
 }
 
 func (e *encoder) frame(b []byte, from tape.Side, leg tape.Leg, p *tape.Part, t time.Duration) []byte {
@@ -207,6 +228,9 @@ func (d *decoder) next(r *Record) bool {
 	case kindFrame:
 		d.frame(r, first)
 	case kindPiece:
+		if first&extraBit != 0 {
+			d.leg(r, d.byte())
+		}
 		r.Payload = d.bytes(d.uvarint())
 	case kindRaw:
 		r.T, r.Violation = d.time(), d.string()
@@ -239,10 +263,7 @@ func (d *decoder) frame(r *Record, first byte) {
 	var extra byte
 	if first&extraBit != 0 {
 		extra = d.byte()
-		r.Leg = tape.Leg(extra & legBits)
-		if r.Leg > tape.LegOut {
-			d.fail("unknown leg %d", r.Leg)
-		}
+		d.leg(r, extra)
 	}
 	r.T, r.Len = d.time(), d.uvarint()
 	if r.Masked {
@@ -261,6 +282,12 @@ func (d *decoder) frame(r *Record, first byte) {
 	}
 	r.Payload, r.Seq = d.bytes(here), d.seq
 	d.seq++
+}
+
+func (d *decoder) leg(r *Record, extra byte) {
+	if r.Leg = tape.Leg(extra & legBits); r.Leg > tape.LegOut {
+		d.fail("unknown leg %d", r.Leg)
+	}
 }
 
 func (d *decoder) decision(r *Record) {

@@ -36,9 +36,9 @@ func TestRandomRecordsComeBackAsTheyWereWritten(t *testing.T) {
 			rec.Payload = wire.AppendMasked(nil, payload, p.Mask, 0)
 			seg.Raw = e.part(seg.Raw, rec.From, rec.Leg, &p, rec.T)
 		case kindPiece:
-			rec.T = 0
+			rec.T, rec.Leg = 0, tape.Leg(2*r.IntN(2)) // a piece of what comes in says no more than that
 			rec.Payload = wire.AppendMasked(nil, payload, p.Mask, p.MaskOffset)
-			seg.Raw = e.part(seg.Raw, rec.From, both, &p, 0)
+			seg.Raw = e.part(seg.Raw, rec.From, rec.Leg, &p, 0)
 		case kindRaw:
 			p.Raw = true
 			rec.Payload, rec.Len, rec.Seq = payload, uint64(len(payload)), e.seq

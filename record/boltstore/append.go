@@ -18,10 +18,11 @@ import (
 type change struct {
 	live   *live
 	entry  record.Entry
-	rest   record.Segment // what of the stream is in no block afterwards
-	tail   []record.Segment
-	merged bool // a block was made, so the tails before hold nothing of it any more
-	store  bool // the session itself is written
+	rest   record.Segment   // what of the stream is in no block afterwards
+	tail   []record.Segment // of the batch: what goes into its tail
+	fresh  int              // bytes of it
+	merged bool             // a block was made, so the tails before hold nothing of it any more
+	store  bool             // the session itself is written
 }
 
 // Append implements [record.Writer].
@@ -88,9 +89,10 @@ func (s *Store) write(b record.Batch, merge merging) error {
 		values = get(n, s.live[n]).merge(s, values)
 	}
 	for _, c := range order {
-		if c.entry.State != tape.Open {
+		if c.entry.State != tape.Open || c.fresh >= s.directBytes {
 			values = c.merge(s, values)
 		}
+		c.keep()
 	}
 	for _, w := range b.Windows {
 		if changes[w.Session] == nil && s.live[w.Session] == nil {
@@ -157,58 +159,67 @@ func (s *Store) lively(n uint64) (*live, error) {
 
 // add takes a segment into the session's stream. What is there already is left out.
 func (c *change) add(s *Store, seg *record.Segment, values []value) []value {
-	if seg.Offset < c.rest.End() {
+	end := c.rest.End()
+	if n := len(c.tail); n > 0 {
+		end = c.tail[n-1].End()
+	}
+	if seg.Offset < end {
 		return values
 	}
-	if seg.Offset > c.rest.End() {
+	if seg.Offset > end {
 		values = c.merge(s, values) // something is missing between: they cannot be one segment
 	}
-	if len(c.rest.Raw)+len(seg.Raw) >= s.blockBytes {
-		return c.block(s, seg.Raw, values, seg)
-	}
-	if len(c.rest.Raw) == 0 {
-		c.rest = *seg
-		c.rest.Raw = append([]byte(nil), seg.Raw...)
-	} else {
-		c.rest.Raw = append(c.rest.Raw, seg.Raw...)
-	}
 	c.tail = append(c.tail, *seg)
+	c.fresh += len(seg.Raw)
+	if len(c.rest.Raw)+c.fresh >= s.blockBytes {
+		return c.merge(s, values)
+	}
 	return values
 }
 
-// merge makes a block of what is in tails only.
+// merge makes a block of what is in no block yet.
 func (c *change) merge(s *Store, values []value) []value {
 	for i := range c.live.cut {
 		values = s.sealBlock(&c.live.cut[i], nil, values)
 	}
-	if len(c.rest.Raw) == 0 {
+	pieces := c.tail
+	if len(c.rest.Raw) > 0 {
+		pieces = append([]record.Segment{c.rest}, c.tail...)
+	}
+	if len(pieces) == 0 {
 		return values
 	}
-	return c.block(s, nil, values, &c.rest)
-}
-
-// block makes a block of what is in tails only and more that joins it; first is
-// the segment to begin with when there is nothing in tails.
-func (c *change) block(s *Store, more []byte, values []value, first *record.Segment) []value {
-	head := c.rest
-	if len(head.Raw) == 0 {
-		head, more = *first, nil
-	}
-	values = s.sealBlock(&head, more, values)
+	values = s.sealBlock(&pieces[0], pieces[1:], values)
 	// A new buffer: a failed write must find its data again.
-	c.rest = record.Segment{Session: head.Session, Offset: head.End() + uint64(len(more))}
-	c.tail, c.merged, c.store = nil, true, true
+	c.rest = record.Segment{Session: pieces[0].Session, Offset: pieces[len(pieces)-1].End()}
+	c.tail, c.fresh, c.merged, c.store = nil, 0, true, true
 	return values
 }
 
-// sealBlock packs a segment and what follows it directly, and its place in the
-// index. Blocks are numbered in the order in which they are written, because
+// keep takes what goes into a tail along in memory, to be merged later.
+func (c *change) keep() {
+	for i := range c.tail {
+		if len(c.rest.Raw) == 0 {
+			raw := c.rest.Raw
+			c.rest = c.tail[i]
+			c.rest.Raw = raw
+		}
+		c.rest.Raw = append(c.rest.Raw, c.tail[i].Raw...)
+	}
+}
+
+// sealBlock packs a segment and those that follow it directly, and its place in
+// the index. Blocks are numbered in the order in which they are written, because
 // bbolt rewrites the neighbours of what it inserts: those of a block are then
 // the newest ones, which were just written, and not a few of each session's.
-func (s *Store) sealBlock(seg *record.Segment, more []byte, values []value) []value {
+func (s *Store) sealBlock(seg *record.Segment, more []record.Segment, values []value) []value {
 	s.made++
 	n := number(s.lastBlock + s.made)
-	s.body = record.AppendTail(s.body[:0], seg, more...)
+	raws := make([][]byte, len(more))
+	for i := range more {
+		raws[i] = more[i].Raw
+	}
+	s.body = record.AppendTail(s.body[:0], seg, raws...)
 	return append(values, s.sealScratch(blocks, n, s.blockCodec),
 		s.seal(index, blockKey(seg.Session, seg.Offset), n, record.Plain))
 }
@@ -243,9 +254,7 @@ func (s *Store) tailOf(order []*change) tail {
 		t.key = s.tails[n-1].key + 1
 	}
 	for _, c := range order {
-		for _, seg := range c.tail {
-			t.size += len(seg.Raw)
-		}
+		t.size += c.fresh
 		if len(c.tail) > 0 {
 			t.sessions = append(t.sessions, c.entry.N)
 		}

@@ -1,7 +1,9 @@
 package boltstore
 
 // SetSizes makes blocks and tails small, so that a test sees many of them.
-func (s *Store) SetSizes(block, tail int) { s.blockBytes, s.tailBytes = block, tail }
+func (s *Store) SetSizes(block, tail int) {
+	s.blockBytes, s.directBytes, s.tailBytes = block, block, tail
+}
 
 // Tails says how many tail blocks there are.
 func (s *Store) Tails() int { return len(s.tails) }

@@ -34,8 +34,9 @@ type Store struct {
 	changes  record.Changes
 	key      []byte
 
-	blockBytes int // how much of a session's stream makes a full block
-	tailBytes  int // how much may be in tails only; past it the oldest are merged into blocks however small
+	blockBytes  int // how much of a session's stream makes a full block
+	directBytes int // this much in one write makes a block too: packing it twice would cost more than it saves
+	tailBytes   int // how much may be in tails only; past it the oldest are merged into blocks however small
 
 	mu         sync.Mutex   // one writer at a time; also guards what follows
 	written    int          // bytes since the last forget
@@ -72,8 +73,9 @@ var _ record.Store = (*Store)(nil)
 
 // The default sizes.
 const (
-	blockBytes = 128 << 10
-	tailBytes  = 8 << 20
+	blockBytes  = 128 << 10
+	directBytes = 24 << 10
+	tailBytes   = 8 << 20
 )
 
 // lockPatience is how long an opener waits for the file's lock. Readers hold it
@@ -100,7 +102,7 @@ func openStore(path string, readOnly bool, patience time.Duration) (s *Store, er
 	}
 	s = &Store{
 		path: path, readOnly: readOnly, sealer: record.NewSealer(), live: map[uint64]*live{},
-		blockBytes: blockBytes, tailBytes: tailBytes,
+		blockBytes: blockBytes, directBytes: directBytes, tailBytes: tailBytes,
 	}
 	err = guard(func() error {
 		s.db, err = bbolt.Open(path, 0o600, &bbolt.Options{

@@ -2,6 +2,8 @@ package remote_test
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -11,6 +13,25 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// place returns a path for a tape that is short enough for a socket beside it,
+// which t.TempDir with its long names is not.
+func place(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return filepath.Join(dir, "t.db")
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
 
 // serve serves a store as a proxy that holds it does, and returns its client.
 func serve(t testing.TB, path string, s record.Store) *remote.Client {
@@ -24,16 +45,12 @@ func serve(t testing.TB, path string, s record.Store) *remote.Client {
 func serveTape(t testing.TB, path string, tape remote.Tape) *remote.Client {
 	t.Helper()
 	ln, err := remote.Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- remote.Serve(ctx, ln, tape) }()
 	c, err := remote.Dial(ctx, path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() {
 		cancel()
 		_ = c.Close()

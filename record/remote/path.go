@@ -28,12 +28,24 @@ func SocketPath(tape string) (string, error) {
 	dir := os.Getenv("XDG_RUNTIME_DIR")
 	if dir == "" || len(dir) > maxSocketPath-50 {
 		dir = filepath.Join(os.TempDir(), fmt.Sprintf("wstape-%d", os.Getuid()))
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		if err := makePrivate(dir); err != nil {
 			return "", fmt.Errorf("find the socket of tape %s: %w", tape, err)
 		}
 	}
 	sum := sha256.Sum256([]byte(abs))
 	return filepath.Join(dir, "wstape-"+hex.EncodeToString(sum[:12])+".sock"), nil
+}
+
+// makePrivate makes a directory that nobody else can reach into, in a place where
+// everybody may make one of that name first.
+func makePrivate(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
+		return fmt.Errorf("%s is not a directory", dir)
+	}
+	return os.Chmod(dir, 0o700) // which fails when it is somebody else's
 }
 
 // Listen opens the socket of a tape whose lock the caller holds: whatever is

@@ -1,7 +1,6 @@
 package remote_test
 
 import (
-	"path/filepath"
 	"testing"
 
 	"github.com/wstape/wstape/record"
@@ -10,6 +9,6 @@ import (
 
 func TestRemoteIsAStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) record.Store {
-		return serve(t, filepath.Join(t.TempDir(), "t.db"), record.NewMemory())
+		return serve(t, place(t), record.NewMemory())
 	})
 }

@@ -1,0 +1,348 @@
+package record
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/wstape/wstape/tape"
+)
+
+// A reader that follows a session sees every line once, in order, whether it
+// was stored before or came while it was looking.
+func TestFollowHasNoSeam(t *testing.T) {
+	const messages = 500
+	store := NewMemory()
+	r := NewRecorder(store, Options{Flush: time.Millisecond})
+	tap := begin(t, r, takeover)
+	z := newDeflater(t, true)
+	send := func(i int) {
+		tap.Parts(server, both, []tape.Part{whole(compressed, z.message(fmt.Sprint("message ", i)))})
+		if i%5 == 0 {
+			must(t, r.Flush(t.Context()))
+		}
+	}
+	for i := range messages / 2 {
+		send(i)
+	}
+	must(t, r.Flush(t.Context()))
+	readers := make(chan []string)
+	for range 3 {
+		go func() {
+			var got []string
+			for line, err := range Lines(context.Background(), store, 1, ReadOptions{Follow: true}) {
+				if err != nil {
+					t.Error(err)
+					break
+				}
+				got = append(got, string(line.Message.Payload))
+			}
+			readers <- got
+		}()
+	}
+	for i := range messages / 2 {
+		send(messages/2 + i)
+	}
+	tap.End(eof)
+	must(t, r.Close())
+	var want []string
+	for i := range messages {
+		want = append(want, fmt.Sprint("message ", i))
+	}
+	for range 3 {
+		equal(t, <-readers, want)
+	}
+}
+
+func TestFollowEndsWithItsContext(t *testing.T) {
+	w := newWriter(t)
+	w.send(client, whole(text, "a"))
+	store := w.store("", tape.Open)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var failed error
+	for line, err := range Lines(ctx, store, 1, ReadOptions{Follow: true}) {
+		if failed = err; line != nil {
+			cancel()
+		}
+	}
+	if failed != context.Canceled {
+		t.Errorf("ended with %v", failed)
+	}
+}
+
+func TestReaderMayStopAnywhere(t *testing.T) {
+	w := newWriter(t)
+	for range 10 {
+		w.send(client, whole(text, "a"))
+		w.cut()
+	}
+	store := w.store("", tape.Closed)
+	for stop := range 10 {
+		seen := 0
+		for range Lines(t.Context(), store, 1, ReadOptions{}) {
+			if seen++; seen > stop {
+				break
+			}
+		}
+		for range Frames(t.Context(), store, 1, ReadOptions{}) {
+			if seen--; seen == 0 {
+				break
+			}
+		}
+	}
+}
+
+func TestMissingSessionCannotBeRead(t *testing.T) {
+	var got []string
+	for line, err := range Lines(t.Context(), NewMemory(), 3, ReadOptions{}) {
+		got = append(got, fmt.Sprint(line, err))
+	}
+	for frame, err := range Frames(t.Context(), NewMemory(), 3, ReadOptions{}) {
+		got = append(got, fmt.Sprint(frame, err))
+	}
+	equal(t, got, []string{"<nil> session 3: no such session", "<nil> session 3: no such session"})
+}
+
+func TestFramesAreAsTheyWereOnTheWire(t *testing.T) {
+	w := newWriter(t)
+	odd := masked(0x4b, "odd", 0x0d0c0b0a)
+	odd.Violation = "reserved"
+	w.send(client, masked(textOpen, "he", 0x04030201), beginning(bin, 9, "one"))
+	w.send(server, whole(ping, "p"))
+	w.send(client, piece("two"), piece("six"), odd, raw("zz"))
+	w.part(server, in, whole(text, "in"))
+	w.decide(server, tape.Edited, "s")
+	w.part(server, out, whole(text, "out"))
+	w.send(server, beginning(text, 7, "cut"))
+	var got []string
+	for f, err := range Frames(t.Context(), w.store("", tape.Closed), 1, ReadOptions{}) {
+		must(t, err)
+		got = append(got, fmt.Sprintf("%d %v %v %v fin %v rsv %d mask %x %q of %d %s", f.Seq, f.From, f.Leg, f.Opcode, f.Fin, f.RSV, f.Mask, f.Payload, f.Len, f.Violation))
+	}
+	equal(t, got, []string{
+		`1 client both text fin false rsv 0 mask 01020304 "he" of 2 `,
+		`2 client both binary fin true rsv 0 mask 00000000 "onetwosix" of 9 `,
+		`3 server both ping fin true rsv 0 mask 00000000 "p" of 1 `,
+		`4 client both reserved(11) fin false rsv 4 mask 0a0b0c0d "odd" of 3 reserved`,
+		`5 client both raw fin false rsv 0 mask 00000000 "zz" of 2 not frames`,
+		`6 server in text fin true rsv 0 mask 00000000 "in" of 2 `,
+		`7 server out text fin true rsv 0 mask 00000000 "out" of 3 `,
+		`8 server both text fin true rsv 0 mask 00000000 "cut" of 7 `,
+	})
+}
+
+func TestFollowedFramesWaitForTheirEnd(t *testing.T) {
+	w := newWriter(t)
+	w.send(client, beginning(text, 6, "abc"))
+	w.cut()
+	w.send(server, whole(text, "x"))
+	w.send(client, piece("def"))
+	w.cut()
+	store := w.store("", tape.Open, w.done[0])
+	e, err := store.Session(t.Context(), 1)
+	must(t, err)
+	ended := e
+	ended.State = tape.Closed
+	got := make(chan string, 2)
+	go func() {
+		defer close(got)
+		for f, err := range Frames(context.Background(), store, 1, ReadOptions{Follow: true}) {
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			got <- fmt.Sprintf("%d %s", f.Seq, f.Payload)
+		}
+	}()
+	must(t, store.Append(t.Context(), Batch{Entries: []Entry{e}, Segments: w.done[1:]}))
+	must(t, store.Append(t.Context(), Batch{Entries: []Entry{ended}}))
+	var all []string
+	for s := range got {
+		all = append(all, s)
+	}
+	equal(t, all, []string{"1 abcdef", "2 x"})
+}
+
+func TestDamagedSegmentsBecomeGaps(t *testing.T) {
+	w := newWriter(t)
+	for i := range 4 {
+		w.send(client, whole(text, fmt.Sprint("c", i)))
+		w.send(server, whole(text, fmt.Sprint("s", i)))
+		w.cut()
+	}
+	size := len(w.done[0].Raw)
+	message := func(n int) string {
+		return fmt.Sprintf(`%d %v text "%c%d"`, n, tape.Side((n+1)%2), "cs"[(n+1)%2], (n-1)/2)
+	}
+	gap := func(frames, bytes int) string {
+		return fmt.Sprintf("gap %d frames %d bytes: this part of the tape is damaged: see wstape check", frames, bytes)
+	}
+	lost := func(seg Segment) Segment {
+		return Segment{Session: 1, Offset: seg.Offset, Lost: 1, Why: "checksum"}
+	}
+	garbled := func(seg Segment) Segment {
+		seg.Raw = bytes.Clone(seg.Raw)
+		seg.Raw[size/2] = 0xff // the kind of the second record, which there is none of
+		return seg
+	}
+	for _, c := range []struct {
+		name     string
+		segments []Segment
+		want     []string
+	}{
+		{"missing at the beginning", w.done[1:], []string{gap(2, size), message(3), message(4), message(5), message(6), message(7), message(8)}},
+		{"missing in the middle", []Segment{w.done[0], w.done[3]}, []string{message(1), message(2), gap(4, 2*size), message(7), message(8)}},
+		{"missing at the end", w.done[:2], []string{message(1), message(2), message(3), message(4), gap(4, 2*size)}},
+		{"all of it", []Segment{lost(w.done[0])}, []string{gap(8, 4*size)}},
+		{
+			"said to be lost", []Segment{w.done[0], lost(w.done[1]), w.done[2], lost(w.done[3])},
+			[]string{message(1), message(2), gap(2, size), message(5), message(6), gap(2, size)},
+		},
+		{
+			"not to be decoded", []Segment{w.done[0], garbled(w.done[1]), w.done[2], w.done[3]},
+			[]string{message(1), message(2), message(3), gap(1, size-size/2), message(5), message(6), message(7), message(8)},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			equal(t, lines(t, w.store("", tape.Closed, c.segments...), ReadOptions{}), c.want)
+		})
+	}
+}
+
+func TestMessageAcrossADamagedPartIsPartial(t *testing.T) {
+	w := newWriter(t)
+	w.send(client, beginning(text, 9, "one"))
+	w.send(server, whole(textOpen, "a"))
+	w.cut()
+	w.send(client, piece("two"))
+	w.cut()
+	w.send(client, piece("six"), whole(text, "after"))
+	w.send(server, whole(last, "b"))
+	w.cut()
+	got := lines(t, w.store("", tape.Closed, w.done[0], w.done[2]), ReadOptions{})
+	equal(t, got, []string{
+		`1 client text "one" partial`, `2 server text "a" partial`,
+		"gap 0 frames 5 bytes: this part of the tape is damaged: see wstape check",
+		`3 client text "after"`, `4 server continuation "b"`,
+	})
+}
+
+// counting counts the bytes that are read of a tape.
+type counting struct {
+	Reader
+	bytes int
+}
+
+func (c *counting) Segments(ctx context.Context, n, offset uint64) ([]Segment, error) {
+	page, err := c.Reader.Segments(ctx, n, offset)
+	for _, seg := range page {
+		c.bytes += len(seg.Raw)
+	}
+	return page, err
+}
+
+// Reading may begin anywhere in a session: it gives what reading from the
+// beginning gives from there on, and reads little of what is before.
+func TestReadingFromTheMiddle(t *testing.T) {
+	for _, c := range []struct {
+		extensions string
+		quiet      bool // the client says very little
+		takeover   bool
+	}{{takeover, false, true}, {takeover, true, true}, {noTakeover, false, false}, {"", false, false}} {
+		t.Run(fmt.Sprint(c.extensions, c.quiet), func(t *testing.T) {
+			r := random(t)
+			store := NewMemory()
+			rec := NewRecorder(store, Options{})
+			tap := begin(t, rec, c.extensions)
+			sides := [2]*deflater{newDeflater(t, c.takeover), newDeflater(t, c.takeover)}
+			var offsets []uint64
+			for i := range 600 {
+				from := tape.Side(r.IntN(2))
+				if c.quiet && i != 0 {
+					from = server
+				}
+				plain := chatter(r, 1000+r.IntN(3000))
+				if c.extensions == "" {
+					say(tap, from, plain)
+				} else {
+					tap.Parts(from, both, []tape.Part{whole(compressed, sides[from].message(plain))})
+				}
+				if i%100 == 50 {
+					tap.Note("here", "wstape")
+				}
+				if i%90 == 80 {
+					must(t, rec.Flush(t.Context()))
+					e, err := store.Session(t.Context(), 1)
+					must(t, err)
+					offsets = append(offsets, e.Size)
+				}
+			}
+			tap.End(eof)
+			must(t, rec.Close())
+			all := lines(t, store, ReadOptions{})
+			for _, offset := range offsets {
+				c := &counting{Reader: store}
+				got := lines(t, c, ReadOptions{Offset: offset})
+				if len(got) == 0 || !slices.Equal(got, all[len(all)-len(got):]) {
+					t.Fatalf("from %d on: %d lines, which are not the last of %d", offset, len(got), len(all))
+				}
+			}
+			end := &counting{Reader: store}
+			got := lines(t, end, ReadOptions{Offset: offsets[len(offsets)-1]})
+			if whole := int(offsets[len(offsets)-1]); end.bytes > whole*2/3 {
+				t.Errorf("%d of %d bytes are read for the last %d lines", end.bytes, whole, len(got))
+			}
+		})
+	}
+}
+
+func TestReadingFromTheMiddleOfAMessageBeginsWithTheNext(t *testing.T) {
+	w := newWriter(t)
+	w.send(client, whole(textOpen, "a"))
+	w.cut()
+	w.note("between")
+	w.send(client, whole(last, "b"))
+	w.send(server, beginning(text, 6, "abc"))
+	w.cut()
+	w.send(server, piece("def"), whole(text, "next"))
+	w.send(client, whole(text, "last"))
+	store := w.store("", tape.Closed)
+	equal(t, lines(t, store, ReadOptions{Offset: w.done[1].Offset}), []string{
+		"note wstape: between", `3 server text "abcdef"`, `4 server text "next"`, `5 client text "last"`,
+	})
+	equal(t, lines(t, store, ReadOptions{Offset: w.done[2].Offset}), []string{`4 server text "next"`, `5 client text "last"`})
+}
+
+func TestNotesAndGapsBehindACheckpointAreShown(t *testing.T) {
+	store := NewMemory()
+	rec := NewRecorder(store, Options{})
+	tap := begin(t, rec, takeover)
+	z, r := newDeflater(t, true), random(t)
+	send := func(words string) {
+		tap.Parts(server, both, []tape.Part{whole(compressed, z.message(words))})
+	}
+	for range 400 {
+		send(chatter(r, 1000))
+	}
+	must(t, rec.Flush(t.Context()))
+	e, err := store.Session(t.Context(), 1)
+	must(t, err)
+	tap.Note("first", "wstape")
+	send("last")
+	tap.End(eof)
+	must(t, rec.Close())
+	w, err := store.Window(t.Context(), 1, server, e.Size)
+	must(t, err)
+	if w.Offset == 0 || w.Offset >= e.Size {
+		t.Fatalf("a window at %d of %d: this test needs one before the end", w.Offset, e.Size)
+	}
+	equal(t, lines(t, store, ReadOptions{Offset: e.Size}), []string{"note wstape: first", `401 server text "last"`})
+	if all := strings.Join(lines(t, store, ReadOptions{}), "\n"); strings.Contains(all, "error") {
+		t.Error("some messages could not be inflated")
+	}
+}
