@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/wstape/wstape/internal/wire"
@@ -95,6 +96,9 @@ func writeHead(w io.Writer, start string, list []tape.Header) error {
 	return err
 }
 
+// answers are the buffers that upstreams' answers are read through.
+var answers = sync.Pool{New: func() any { return bufio.NewReader(nil) }}
+
 // dialled is an upstream connection whose answer has been read.
 type dialled struct {
 	conn  net.Conn
@@ -122,7 +126,15 @@ func (u *Upstream) handshake(ctx context.Context, w http.ResponseWriter, r *http
 		return nil, fmt.Errorf("send the handshake: %w", err)
 	}
 	head := &io.LimitedReader{R: conn, N: int64(maxBytes)}
-	br := bufio.NewReader(head)
+	br := answers.Get().(*bufio.Reader)
+	br.Reset(head)
+	refusal := false // its body is yet to be read through br
+	defer func() {
+		if !refusal {
+			br.Reset(nil)
+			answers.Put(br)
+		}
+	}()
 	for {
 		res, err := http.ReadResponse(br, r)
 		switch {
@@ -135,8 +147,9 @@ func (u *Upstream) handshake(ctx context.Context, w http.ResponseWriter, r *http
 				return nil, context.Cause(ctx)
 			}
 			d = &dialled{conn: conn, res: res}
-			if res.StatusCode == http.StatusSwitchingProtocols {
-				d.early, _ = br.Peek(br.Buffered())
+			if refusal = res.StatusCode != http.StatusSwitchingProtocols; !refusal {
+				early, _ := br.Peek(br.Buffered())
+				d.early = bytes.Clone(early)
 			}
 			head.N = math.MaxInt64 // what follows is not the head any more
 			return d, nil

@@ -5,10 +5,17 @@ import (
 	"sync"
 )
 
-// chunkBytes is how much one read takes at most.
-const chunkBytes = 64 << 10
+// chunkBytes is how much one read takes at most, smallBytes how much it takes
+// where the reads before were small: most sessions never need more.
+const (
+	chunkBytes = 64 << 10
+	smallBytes = 4 << 10
+)
 
-var chunks = sync.Pool{New: func() any { return new([chunkBytes]byte) }}
+var (
+	chunks = sync.Pool{New: func() any { b := make([]byte, chunkBytes); return &b }}
+	smalls = sync.Pool{New: func() any { b := make([]byte, smallBytes); return &b }}
+)
 
 // source reads one leg into pooled buffers.
 type source interface {

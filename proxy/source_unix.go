@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 )
 
@@ -14,7 +15,8 @@ import (
 type pollSource struct {
 	raw  syscall.RawConn
 	try  func(fd uintptr) bool // made once: a closure a read would be an allocation a read
-	buf  *[chunkBytes]byte
+	pool *sync.Pool            // where the next buffer comes from
+	buf  *[]byte
 	n    int
 	errn error
 }
@@ -28,16 +30,16 @@ func newPollSource(conn net.Conn) source {
 	if err != nil {
 		return nil
 	}
-	s := &pollSource{raw: raw}
+	s := &pollSource{raw: raw, pool: &smalls}
 	s.try = s.tryRead
 	return s
 }
 
 // tryRead reads once; false if there is nothing to read yet.
 func (s *pollSource) tryRead(fd uintptr) bool {
-	s.buf = chunks.Get().(*[chunkBytes]byte)
+	s.buf = s.pool.Get().(*[]byte)
 	for {
-		s.n, s.errn = syscall.Read(int(fd), s.buf[:])
+		s.n, s.errn = syscall.Read(int(fd), *s.buf)
 		if s.errn != syscall.EINTR {
 			break
 		}
@@ -62,12 +64,21 @@ func (s *pollSource) read() ([]byte, error) {
 		s.release()
 		return nil, io.EOF
 	}
-	return s.buf[:s.n], nil
+	return (*s.buf)[:s.n], nil
 }
 
+// release gives the buffer back, and picks the kind of the next one by how full
+// it was.
 func (s *pollSource) release() {
-	if s.buf != nil {
-		chunks.Put(s.buf)
-		s.buf = nil
+	if s.buf == nil {
+		return
 	}
+	s.pool.Put(s.buf)
+	switch {
+	case s.n == len(*s.buf):
+		s.pool = &chunks
+	case s.n >= 0 && s.n < smallBytes/4:
+		s.pool = &smalls
+	}
+	s.buf = nil
 }

@@ -118,7 +118,13 @@ func (s *Store) write(b record.Batch, merge merging) error {
 
 // Past hurryBytes in one batch the disk or the CPU is what holds traffic up;
 // s2 costs a third of zstd's time then.
-const hurryBytes = 2 << 20
+// Growing the file costs an fsync, so it grows in larger steps; Close gives back
+// what was not needed.
+const (
+	hurryBytes = 2 << 20
+	hurryAlloc = 128 << 20
+	calmAlloc  = 16 << 20
+)
 
 // beginWrite readies the memory that a write packs into.
 func (s *Store) beginWrite(b *record.Batch) {
@@ -127,9 +133,9 @@ func (s *Store) beginWrite(b *record.Batch) {
 		size += len(b.Segments[i].Raw)
 	}
 	s.made = 0
-	s.blockCodec = record.Zstd
+	s.blockCodec, s.db.AllocSize = record.Zstd, calmAlloc
 	if size > hurryBytes {
-		s.blockCodec = record.S2
+		s.blockCodec, s.db.AllocSize = record.S2, hurryAlloc
 	}
 	s.scratch.reset()
 }
@@ -224,8 +230,14 @@ func (s *Store) sealBlock(seg *record.Segment, more []record.Segment, values []v
 		s.seal(index, blockKey(seg.Session, seg.Offset), n, record.Plain))
 }
 
+// tinyBody is where zstd's tables cost more than they save.
+const tinyBody = 1 << 10
+
 // sealScratch packs s.body into memory that every write uses again.
 func (s *Store) sealScratch(in bucket, key []byte, codec record.Codec) value {
+	if len(s.body) < tinyBody {
+		codec = record.S2
+	}
 	sealed := s.sealer.AppendSealed(s.scratch.room(record.MaxSealed(len(s.body))), place(in, key), s.body, codec)
 	s.scratch.take(len(sealed))
 	return value{in, key, sealed}

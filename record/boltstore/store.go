@@ -300,7 +300,19 @@ func (s *Store) Close() error {
 	defer s.mu.Unlock()
 	var err error
 	if !s.readOnly {
-		err = s.write(record.Batch{}, mergeAll)
+		err = errors.Join(s.write(record.Batch{}, mergeAll), s.trim())
 	}
 	return errors.Join(err, s.db.Close())
+}
+
+// trim gives back the room that the file grew by in advance.
+func (s *Store) trim() error {
+	var size int64
+	if err := s.view(func(tx *bbolt.Tx) error { size = tx.Size(); return nil }); err != nil {
+		return err
+	}
+	if info, err := os.Stat(s.path); err != nil || info.Size() <= size {
+		return err
+	}
+	return os.Truncate(s.path, size)
 }
