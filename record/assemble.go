@@ -53,6 +53,7 @@ type assembler struct {
 	keep        uint64 // bytes of a plain payload that are kept
 	inflate     uint64
 	compression wire.Compression
+	mute        bool // notes and gaps are not wanted yet
 	sides       [2]side
 	out         ordered[*tape.Line]
 }
@@ -131,15 +132,22 @@ func (a *assembler) record(r *Record) {
 		a.abandon(s)
 		s.lost, s.joined = true, true
 		gap := r.Gap
-		a.out.add(&tape.Line{T: r.T, Gap: &gap}, true)
+		a.remark(&tape.Line{T: r.T, Gap: &gap})
 	case kindTorn:
 		a.abandon(s)
 		s.lost = true
 	case kindNote:
 		note := r.Note
-		a.out.add(&tape.Line{T: r.T, Note: &note}, true)
+		a.remark(&tape.Line{T: r.T, Note: &note})
 	case kindDecision:
 		a.decide(s, r)
+	}
+}
+
+// remark adds a line that is not a message.
+func (a *assembler) remark(l *tape.Line) {
+	if !a.mute {
+		a.out.add(l, true)
 	}
 }
 

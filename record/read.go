@@ -178,13 +178,14 @@ func (f *Follower) record(rec *Record, yield func(*tape.Line, error) bool) bool 
 			w.Bytes = nil
 		}
 	}
+	f.lines.mute = !f.begun
 	f.lines.record(rec)
 	return f.drain(yield)
 }
 
 func (f *Follower) drain(yield func(*tape.Line, error) bool) bool {
 	for line, ok := f.lines.out.next(); ok; line, ok = f.lines.out.next() {
-		if f.begun && (line.Message == nil || line.Message.Seq >= f.first) && !yield(line, nil) {
+		if (line.Message == nil || f.begun && line.Message.Seq >= f.first) && !yield(line, nil) {
 			return false
 		}
 	}

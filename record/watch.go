@@ -119,9 +119,9 @@ func (w *watcher) restart(s *tape.Session) {
 
 // window takes both sides' windows when enough of one has been inflated since
 // the last ones: reading begins at the earlier of the two. A side that is in the
-// middle of a message has to wait.
+// middle of a message has to wait for the next time.
 func (w *watcher) window(rec *Record, session uint64, windows []Window) []Window {
-	if due := &w.lines.sides[rec.From]; due.plain < windowEvery || due.message != nil {
+	if w.lines.compression.NoTakeover[rec.From] || w.lines.sides[rec.From].plain < windowEvery {
 		return windows
 	}
 	for _, from := range tape.Sides() {
