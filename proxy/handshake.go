@@ -333,11 +333,19 @@ func (s *session) passRefusal(ctx context.Context, w http.ResponseWriter, up *di
 	client := http.NewResponseController(w)
 	_ = client.SetWriteDeadline(time.Now().Add(s.proxy.config.HandshakeTimeout))
 	defer client.SetWriteDeadline(time.Time{})
-	_, err := io.Copy(w, io.TeeReader(up.res.Body, &limitedBuffer{&kept, maxRefusalBody}))
+	_ = client.Flush() // the head arrives even if the body never does
+	body := &limitedBuffer{&kept, maxRefusalBody, 0}
+	_, err := io.Copy(flusher{w, client}, io.TeeReader(up.res.Body, body))
 	from := tape.Server
 	why := "the upstream refused: " + up.res.Status
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = cause
+	}
 	if err != nil {
 		why += " (its body was cut short: " + err.Error() + ")"
+	}
+	if body.left > 0 {
+		s.tap.Note(fmt.Sprintf("the refusal's body is recorded up to %d bytes; %d more went to the client", maxRefusalBody, body.left), "wstape")
 	}
 	s.tap.Answered(s.upstream, up.res.StatusCode, "", up.res.Header[extensionsField],
 		tape.Response{Status: up.res.StatusCode, Headers: fields(up.res.Header), Body: kept.Bytes()})
@@ -349,11 +357,27 @@ func (s *session) passRefusal(ctx context.Context, w http.ResponseWriter, up *di
 type limitedBuffer struct {
 	*bytes.Buffer
 	room int
+	left int // bytes that found no room
 }
 
 func (b *limitedBuffer) Write(p []byte) (int, error) {
 	n := min(len(p), b.room)
 	b.room -= n
+	b.left += len(p) - n
 	b.Buffer.Write(p[:n])
 	return len(p), nil
+}
+
+// flusher sends each write on at once.
+type flusher struct {
+	io.Writer
+	client *http.ResponseController
+}
+
+func (f flusher) Write(p []byte) (int, error) {
+	n, err := f.Writer.Write(p)
+	if err == nil {
+		err = f.client.Flush()
+	}
+	return n, err
 }

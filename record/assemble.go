@@ -127,7 +127,11 @@ func (a *assembler) record(r *Record) {
 			Seq: r.Seq, T: r.T, From: r.From, Fate: tape.Passed, Violation: r.Violation, WireLen: r.Len,
 			Content: tape.Content{Op: tape.OpRaw, Len: r.Len, Payload: clip(nil, r.Payload, a.keep)},
 		}
-		a.out.add(&tape.Line{T: r.T, Message: m}, true)
+		slot := a.out.add(&tape.Line{T: r.T, Message: m}, r.Leg != tape.LegIn)
+		if r.Leg == tape.LegIn {
+			m.Fate = "" // not known yet
+			s.received = append(s.received, &building{slot: slot, m: m})
+		}
 	case kindGap:
 		a.abandon(s)
 		s.lost, s.joined = true, true

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"math"
 	"time"
+	"unicode/utf8"
 
 	"github.com/wstape/wstape/internal/wire"
 	"github.com/wstape/wstape/tape"
@@ -375,6 +376,8 @@ func (f *framer) record(rec *Record) {
 		*current = nil
 		if !s.done {
 			*current = s
+		} else {
+			f.whole(frame)
 		}
 	case kindGap, kindTorn:
 		if *current != nil {
@@ -389,7 +392,20 @@ func (f *framer) record(rec *Record) {
 		s.value.Payload = append(double(s.value.Payload, len(rec.Payload)), rec.Payload...)
 		if s.done = !s.value.Partial(); s.done {
 			*current = nil
+			f.whole(s.value)
 		}
+	}
+}
+
+// whole looks at the payload of a frame that has come to its end. Text in
+// several frames, or compressed, only [Lines] can judge.
+func (f *framer) whole(frame *tape.Frame) {
+	switch {
+	case frame.Violation != "":
+	case frame.Opcode == tape.Close:
+		frame.Violation = wire.CloseViolation(frame.Payload)
+	case frame.Opcode == tape.Text && frame.Fin && frame.RSV == 0 && !utf8.Valid(frame.Payload):
+		frame.Violation = wire.ViolationTextEncoding
 	}
 }
 

@@ -541,7 +541,7 @@ func (t *Tap) take() taken {
 		t.full = append(t.full, t.current)
 	}
 	if !t.ended {
-		t.session.Duration = t.clock()
+		t.session.Duration = t.enc.t // what a crash leaves: up to the last frame
 	}
 	part := taken{tap: t, entry: Entry{Session: t.session, Size: t.enc.offset}, watch: t.watch, segments: t.full, begun: t.begun && !t.told}
 	t.told = t.begun

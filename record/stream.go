@@ -101,7 +101,7 @@ func (e *encoder) part(b []byte, from tape.Side, leg tape.Leg, p *tape.Part, t t
 	start := len(b)
 	switch {
 	case p.Raw:
-		b = e.raw(b, from, p, t)
+		b = e.raw(b, from, leg, p, t)
 	case p.Begin:
 		b = e.frame(b, from, leg, p, t)
 	default:
@@ -154,8 +154,13 @@ func (e *encoder) frame(b []byte, from tape.Side, leg tape.Leg, p *tape.Part, t 
 	return wire.AppendMasked(b, p.Payload, p.Mask, 0)
 }
 
-func (e *encoder) raw(b []byte, from tape.Side, p *tape.Part, t time.Duration) []byte {
-	b = e.time(append(b, tag(kindRaw, from)), t)
+func (e *encoder) raw(b []byte, from tape.Side, leg tape.Leg, p *tape.Part, t time.Duration) []byte {
+	if leg == tape.LegBoth {
+		b = append(b, tag(kindRaw, from))
+	} else {
+		b = append(b, tag(kindRaw, from)|extraBit, byte(leg))
+	}
+	b = e.time(b, t)
 	b = appendString(b, p.Violation)
 	b = binary.AppendUvarint(b, uint64(len(p.Payload)))
 	e.seq++
@@ -233,6 +238,9 @@ func (d *decoder) next(r *Record) bool {
 		}
 		r.Payload = d.bytes(d.uvarint())
 	case kindRaw:
+		if first&extraBit != 0 {
+			d.leg(r, d.byte())
+		}
 		r.T, r.Violation = d.time(), d.string()
 		r.Payload = d.bytes(d.uvarint())
 		r.Len, r.Seq = uint64(len(r.Payload)), d.seq

@@ -3,7 +3,6 @@ package cli
 import (
 	"encoding/json"
 	"io"
-	"path/filepath"
 )
 
 // addresses is what --addr-file holds.
@@ -16,5 +15,3 @@ type addresses struct {
 func writeAddrFile(path string, a addresses) error {
 	return writeWhole(path, 0o644, func(w io.Writer) error { return json.NewEncoder(w).Encode(a) })
 }
-
-func dirOf(path string) string { return filepath.Dir(path) }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -112,12 +113,25 @@ func exitCode(err error) int {
 // take for a flag.
 var lastOnes = regexp.MustCompile(`^-[1-9][0-9]*$`)
 
-// fromEnd writes -1 as @-1, which only resolve reads.
+// fromEnd writes -1 as @-1, which only resolve reads, where a command expects
+// sessions: not after a flag that takes a value, and not among tags.
 func fromEnd(args []string) []string {
-	out := make([]string, len(args))
-	for i, arg := range args {
-		if out[i] = arg; lastOnes.MatchString(arg) {
-			out[i] = "@" + arg
+	if len(args) == 0 || !slices.Contains([]string{"ls", "show", "rm", "tag", "export"}, args[0]) {
+		return args
+	}
+	out := slices.Clone(args)
+	for i := 1; i < len(out); i++ {
+		switch {
+		case slices.Contains([]string{"--tape", "--from", "--max-bytes", "--format", "--out", "--note", "--remove"}, out[i]):
+			i++ // its value
+			continue
+		case strings.HasPrefix(out[i], "--"):
+			continue
+		case lastOnes.MatchString(out[i]):
+			out[i] = "@" + out[i]
+		}
+		if args[0] == "tag" {
+			break // what follows are tags
 		}
 	}
 	return out

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -69,7 +70,7 @@ func (a *app) load(fs *pflag.FlagSet, args []string) (*config.Config, []config.S
 	}
 	c, settings, err := config.Load(config.Sources{File: file, Env: a.Getenv, Flags: flags})
 	if err != nil {
-		err = fail(exitUsage, "config: %w", err)
+		err = fail(exitUsage, "config: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return c, settings, err
 }
@@ -98,7 +99,7 @@ func (a *app) configCommand() *cobra.Command {
 	}
 	check.RunE = func(cmd *cobra.Command, args []string) error {
 		c, _, err := a.loadFile(cmd.Flags(), args)
-		if err == nil {
+		if err == nil && (c.Upstream != "" || len(c.Routes) > 0) { // else the command line names the upstream
 			_, err = routes(c)
 		}
 		if err != nil {

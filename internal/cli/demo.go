@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
@@ -87,10 +88,18 @@ func (a *app) demoGreeting(s *service) {
 	fmt.Fprintf(a.Stderr, `wstape demo: a server at %s, wstape in front of it at %s
 
   point a client of your own at  %s/chat?room=1  (also /ticker, /echo)
-  look at the tape meanwhile     wstape ls   --tape %[4]s
-                                 wstape tail --tape %[4]s
+  look at the tape meanwhile     %[5]s ls   --tape %[4]s
+                                 %[5]s tail --tape %[4]s
 
-`, s.config.Upstream, s.url(), s.url(), s.config.Tape)
+`, s.config.Upstream, s.url(), s.url(), s.config.Tape, self())
+}
+
+// self is how this program is called from a shell here.
+func self() string {
+	if _, err := exec.LookPath("wstape"); err != nil {
+		return "go run ."
+	}
+	return "wstape"
 }
 
 // startDemoServer serves the demo's upstream on a free port.
@@ -139,9 +148,9 @@ func (a *app) demoSummary(path string, list bool) error {
 	}
 	fmt.Fprintf(a.Stdout, `
 recorded %s, %s, %s; look again with
-  wstape ls   --tape %[4]s
-  wstape show --tape %[4]s 1
-  wstape export --tape %[4]s 1
-`, count(sessions, "session"), count(frames, "frame"), size(bytes), path)
+  %[5]s ls   --tape %[4]s
+  %[5]s show --tape %[4]s 1
+  %[5]s export --tape %[4]s 1
+`, count(sessions, "session"), count(frames, "frame"), size(bytes), path, self())
 	return nil
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -41,6 +42,9 @@ func (a *app) rmCommand() *cobra.Command {
 		}
 		for _, at := range targets {
 			if err := t.Delete(cmd.Context(), at.n); err != nil {
+				if errors.Is(err, record.ErrOpen) {
+					err = fmt.Errorf("%w: end it first, or the proxy that records it", err)
+				}
 				return fmt.Errorf("remove %s from %s: %w", at.name, t.path, err)
 			}
 			fmt.Fprintf(a.Stderr, "removed %s\n", at.name)

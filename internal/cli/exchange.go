@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -48,11 +51,23 @@ func (a *app) exportCommand() *cobra.Command {
 	return cmd
 }
 
+// reason is what an error says without the path of a temporary file.
+func reason(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
 // writeWhole writes a file so that nobody ever sees half of it.
 func writeWhole(path string, mode os.FileMode, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(dirOf(path), ".wstape-*")
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fail(exitReach, "write %s: it is a directory; name a file in it", path)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".wstape-*")
 	if err != nil {
-		return fail(exitReach, "write %s: %w", path, err)
+		return fail(exitReach, "write %s: %w; is its directory there, and may you write to it?", path, reason(err))
 	}
 	defer os.Remove(f.Name())
 	if err := write(f); err != nil {

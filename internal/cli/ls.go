@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -77,6 +78,9 @@ func newSessionList(out io.Writer, paint painter, asJSON bool) *sessionList {
 }
 
 func (l *sessionList) add(e *record.Entry) error {
+	if e.State == tape.Open {
+		e.Duration = time.Since(e.Started) // so far; the tape knows when it was last written
+	}
 	if l.json != nil {
 		return l.json.Encode(&e.Session)
 	}

@@ -217,7 +217,10 @@ func (p painter) closeText(s *tape.Session) string {
 // endingText says in a few words how a session ended, or where it stands.
 func endingText(s *tape.Session) string {
 	e := s.Ending
-	if e == nil {
+	switch {
+	case e == nil && s.State == tape.Interrupted:
+		return "interrupted: the recorder died"
+	case e == nil:
 		return ""
 	}
 	var words []string

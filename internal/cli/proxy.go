@@ -258,7 +258,7 @@ func (s *service) release() error {
 func listen(c *config.Config) (net.Listener, error) {
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
-		return nil, fail(exitReach, "listen on %s: %w; is something else using the port? Choose another with --listen (port 0 picks a free one)", c.Listen, errors.Unwrap(err))
+		return nil, fail(exitReach, "listen on %s: %w; choose another address with --listen (port 0 picks a free port)", c.Listen, errors.Unwrap(err))
 	}
 	if c.TLS.Cert == "" {
 		return ln, nil

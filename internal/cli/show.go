@@ -40,6 +40,9 @@ the order in which they began. With --frames, the frames as they were on the wir
 				return fail(exitUsage, "--from: %w", err)
 			}
 		}
+		if o.frames && o.maxBytes >= 0 {
+			return fail(exitUsage, "--max-bytes folds messages; --frames shows frames whole")
+		}
 		t := openTape(a.tape)
 		defer t.Close()
 		targets, err := a.resolve(cmd.Context(), t, args)
@@ -78,7 +81,7 @@ func (a *app) show(ctx context.Context, out *bufio.Writer, at target, o *showOpt
 	if err != nil {
 		return err
 	}
-	if e, err = at.store.Session(ctx, at.n); err == nil && !o.json && e.Ending != nil {
+	if e, err = at.store.Session(ctx, at.n); err == nil && !o.json && e.State != tape.Open {
 		fmt.Fprintf(out, "%s  %s\n", paint.paint(dim, clock(e.Duration)), paint.closeText(&e.Session))
 	}
 	return err

@@ -40,7 +40,7 @@ func (t *tapeFile) do(ctx context.Context, write bool, f func(record.Store) erro
 	for try := 0; ; try++ {
 		if client := t.running(ctx); client != nil {
 			err := f(client)
-			if err == nil || !client.Lost(ctx) {
+			if !errors.Is(err, remote.ErrGone) || try == lockRetries {
 				return err
 			}
 			t.forget(client)
@@ -165,7 +165,7 @@ func (t *tapeFile) Wait(ctx context.Context, since uint64) (uint64, error) {
 			if ctx.Err() != nil {
 				return since, ctx.Err()
 			}
-			if !client.Lost(ctx) {
+			if !errors.Is(err, remote.ErrGone) {
 				return since, err
 			}
 			t.forget(client)

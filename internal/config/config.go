@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -88,20 +89,28 @@ type Limits struct {
 
 // FieldError is a wrong value and the key that holds it.
 type FieldError struct {
-	Key string
-	Err error
+	Key  string
+	From string // the file or the variable that set it; "" for a flag or a default
+	Err  error
 }
 
-func (e *FieldError) Error() string { return e.Key + ": " + e.Err.Error() }
+func (e *FieldError) Error() string {
+	if e.From == "" {
+		return e.Key + ": " + e.Err.Error()
+	}
+	return e.From + ": " + e.Key + ": " + e.Err.Error()
+}
+
 func (e *FieldError) Unwrap() error { return e.Err }
 
 // Validate reports everything that is wrong, each as a [*FieldError].
 func (c *Config) Validate() error {
 	var errs []error
 	bad := func(key, format string, args ...any) {
-		errs = append(errs, &FieldError{key, fmt.Errorf(format, args...)})
+		errs = append(errs, &FieldError{Key: key, Err: fmt.Errorf(format, args...)})
 	}
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+	_, port, err := net.SplitHostPort(c.Listen)
+	if _, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil {
 		bad("listen", "%q is not host:port (like 127.0.0.1:8080; port 0 picks a free one)", c.Listen)
 	}
 	if c.Admin != "off" {

@@ -117,13 +117,36 @@ func Load(src Sources) (*Config, []Setting, error) {
 	err := v.UnmarshalExact(&c, viper.DecodeHook(mapstructure.ComposeDecodeHookFunc(
 		durationHook, mapstructure.StringToSliceHookFunc(","), bytesHook)))
 	if err != nil {
-		return nil, nil, decodeError(err)
+		return nil, nil, whence(decodeError(err), origin, src.File)
 	}
 	var settings []Setting
 	for _, key := range Keys() {
 		settings = append(settings, Setting{key, v.Get(key), origin[key]})
 	}
-	return &c, settings, c.Validate()
+	return &c, settings, whence(c.Validate(), origin, src.File)
+}
+
+// whence says in each wrong field where it was set.
+func whence(err error, origin map[string]string, file string) error {
+	list, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return err
+	}
+	for _, one := range list.Unwrap() {
+		var field *FieldError
+		if !errors.As(one, &field) {
+			continue
+		}
+		key, _, _ := strings.Cut(field.Key, "[") // routes[0].path is of routes
+		switch from := origin[key]; from {
+		case "file":
+			field.From = file
+		case "default", "flag":
+		default:
+			field.From = from
+		}
+	}
+	return err
 }
 
 // readFile reads the file and refuses keys that do not exist.
@@ -242,7 +265,7 @@ func decodeError(err error) error {
 	for i, one := range all {
 		var field *mapstructure.DecodeError
 		if errors.As(one, &field) {
-			all[i] = &FieldError{field.Name(), field.Unwrap()}
+			all[i] = &FieldError{Key: field.Name(), Err: field.Unwrap()}
 		}
 	}
 	return errors.Join(all...)

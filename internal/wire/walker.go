@@ -17,7 +17,7 @@ const (
 	violationStray        = "continuation of no message (RFC 6455 5.4)"
 	violationInterleaved  = "new message inside a fragmented one (RFC 6455 5.4)"
 	violationLong         = "length not encoded in the fewest bytes (RFC 6455 5.2)"
-	violationNotFrames    = "not WebSocket frames: a 64-bit length with the top bit set (RFC 6455 5.2); relayed unread from here on"
+	violationNotFrames    = "not WebSocket frames: a 64-bit length with the top bit set (RFC 6455 5.2); unread from here on"
 	violationHeaderCut    = "the connection ended inside a frame header"
 	ViolationCloseLen     = "close frame with one byte of payload (RFC 6455 5.5.1)"
 	ViolationCloseCode    = "close code that must not be sent (RFC 6455 7.4)"

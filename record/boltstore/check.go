@@ -15,9 +15,11 @@ import (
 
 // Report is what [Check] found.
 type Report struct {
-	Sessions, Blocks, Frames uint64
-	Bytes                    uint64 // of the sessions' streams
-	Problems                 []string
+	Sessions uint64   `json:"sessions"`
+	Blocks   uint64   `json:"blocks"`
+	Frames   uint64   `json:"frames"`
+	Bytes    uint64   `json:"bytes"` // of the sessions' streams
+	Problems []string `json:"problems,omitempty"`
 }
 
 // Check reads everything on a tape: the file's own structure, the checksum of

@@ -14,7 +14,7 @@ func TestCrashLosesNothingThatWasAppended(t *testing.T) {
 	random := random(t)
 	r := newRecording(t, 4<<10, 12<<10)
 	dir := t.TempDir()
-	for step := range 150 {
+	for step := range 100 {
 		for range 1 + random.IntN(3) {
 			if len(r.taps) == 0 || random.IntN(8) == 0 {
 				r.begin()

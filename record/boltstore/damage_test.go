@@ -93,12 +93,12 @@ func flip(t testing.TB, path string, at int64, bit byte) {
 func damaged(t testing.TB) (path string, r *recording) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(1, 2))
-	r = newRecording(t, 600, 64<<10)
+	r = newRecording(t, 300, 64<<10)
 	for range 3 {
 		tap := r.begin()
 		for range 4 {
-			say(tap, tape.Client, chatter(random, 250))
-			say(tap, tape.Server, chatter(random, 100))
+			say(tap, tape.Client, chatter(random, 120))
+			say(tap, tape.Server, chatter(random, 50))
 			r.flush()
 		}
 		tap.End(tape.Ending{Kind: tape.EndEOF})

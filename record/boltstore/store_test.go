@@ -32,6 +32,7 @@ type reopening struct {
 	mu   sync.Mutex
 	*boltstore.Store
 	open    map[uint64]bool
+	begun   bool           // the last call was Begin, after which another may come at once
 	changes record.Changes // outlive the stores
 }
 
@@ -39,6 +40,7 @@ type reopening struct {
 func call[V any](r *reopening, f func(*boltstore.Store) (V, error)) (V, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.begun = false
 	if len(r.open) == 0 {
 		if err := r.Store.Close(); err != nil {
 			r.t.Errorf("close: %v", err)
@@ -57,7 +59,13 @@ func (r *reopening) change(f func(*boltstore.Store) error) error {
 }
 
 func (r *reopening) Begin(ctx context.Context) (uint64, error) {
-	return call(r, func(s *boltstore.Store) (uint64, error) { return s.Begin(ctx) })
+	if !r.begun {
+		defer func() { r.begun = true }()
+		return call(r, func(s *boltstore.Store) (uint64, error) { return s.Begin(ctx) })
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.Store.Begin(ctx)
 }
 
 func (r *reopening) Append(ctx context.Context, b record.Batch) error {

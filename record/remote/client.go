@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/gob"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,17 @@ import (
 	"github.com/wstape/wstape/record"
 	"github.com/wstape/wstape/tape"
 )
+
+// ErrGone means that the proxy went away before it answered; the call may be
+// made again, of whoever holds the tape then.
+var ErrGone = errors.New("the proxy that held the tape is gone")
+
+func gone(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return fmt.Errorf("%w: %w", ErrGone, err)
+}
 
 // Client is a tape that a running proxy holds. Safe for concurrent use.
 type Client struct {
@@ -56,7 +68,7 @@ func (c *Client) call(ctx context.Context, req request) (*reply, error) {
 	}
 	res, err := c.http.Do(r)
 	if err != nil {
-		return nil, fmt.Errorf("ask the running proxy: %w", err)
+		return nil, gone(ctx, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
@@ -65,7 +77,7 @@ func (c *Client) call(ctx context.Context, req request) (*reply, error) {
 	}
 	var rep reply
 	if err := gob.NewDecoder(res.Body).Decode(&rep); err != nil {
-		return nil, fmt.Errorf("ask the running proxy: %w", err)
+		return nil, gone(ctx, err)
 	}
 	return &rep, rep.err()
 }
@@ -163,15 +175,4 @@ func (c *Client) Check(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	return rep.Report, nil
-}
-
-// Lost reports whether the proxy is gone, so that a failed call may be tried
-// elsewhere.
-func (c *Client) Lost(ctx context.Context) bool {
-	dial := c.http.Transport.(*http.Transport).DialContext
-	conn, err := dial(ctx, "", "")
-	if err == nil {
-		_ = conn.Close()
-	}
-	return err != nil
 }
