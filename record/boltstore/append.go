@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -461,8 +462,12 @@ func (s *Store) edit(n uint64, f func(tx *bbolt.Tx) error) error {
 }
 
 func deletePrefix(b *bbolt.Bucket, prefix []byte) error {
+	var keys [][]byte // all of them first: deleting moves a cursor
 	c := b.Cursor()
-	for k, _ := c.Seek(prefix); k != nil && len(k) >= len(prefix) && string(k[:len(prefix)]) == string(prefix); k, _ = c.Seek(prefix) {
+	for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		keys = append(keys, bytes.Clone(k))
+	}
+	for _, k := range keys {
 		if err := b.Delete(k); err != nil {
 			return err
 		}

@@ -8,8 +8,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -38,9 +38,14 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// random returns a seeded source and says with what.
+// random returns a seeded source and says with what; WSTAPE_SEED gives another.
 func random(t testing.TB) *rand.Rand {
-	seed := uint64(time.Now().UnixNano())
+	seed := uint64(1)
+	if text := os.Getenv("WSTAPE_SEED"); text != "" {
+		var err error
+		seed, err = strconv.ParseUint(text, 10, 64)
+		must(t, err)
+	}
 	t.Logf("seed %d", seed)
 	return rand.New(rand.NewPCG(seed, 0))
 }

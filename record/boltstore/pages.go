@@ -164,6 +164,9 @@ type branchElement struct {
 }
 
 func (p *pages) branch(n *node) (out []branchElement, ok bool) {
+	if !p.packed(n, 0) {
+		return nil, false
+	}
 	for i := range n.count {
 		at := pageHeader + i*elementLen
 		key, ok := p.cut(n, at, 0, 4, 8)
@@ -198,6 +201,9 @@ func (p *pages) cut(n *node, element, pos, length, have int) ([]byte, bool) {
 }
 
 func (p *pages) leaf(n *node, low, high []byte) {
+	if !p.packed(n, 4) {
+		return
+	}
 	before := low
 	for i := range n.count {
 		at := pageHeader + i*elementLen
@@ -260,8 +266,10 @@ func (p *pages) free() {
 
 // checkOpening looks for what bbolt would not survive: a list of buckets that is
 // not one, and a branch that leads back to itself, which it would follow for
-// ever. It reads branches only, so it is quick enough for every opening.
-func (p *pages) checkOpening() (err error) {
+// ever. It reads branches only, so it is quick enough for every opening. Before
+// writing it reads the header of every page too: bbolt believes the lengths in
+// them when it frees pages.
+func (p *pages) checkOpening(writing bool) (err error) {
 	var roots []uint64
 	p.each = func(id uint64) { roots = append(roots, id) }
 	p.problem = func(format string, args ...any) {
@@ -283,17 +291,58 @@ func (p *pages) checkOpening() (err error) {
 			err = fmt.Errorf("%w: page %d is a branch and stands where a leaf should", record.ErrCorrupt, id)
 		}
 	}
+	if err != nil || !writing {
+		return err
+	}
+	for id := range branches {
+		leaves = append(leaves, id)
+	}
+	return p.checkHeads(append(leaves, p.root))
+}
+
+// checkHeads looks for pages whose headers are wrong or that are in use twice,
+// as far as the list of free pages.
+func (p *pages) checkHeads(ids []uint64) (err error) {
+	p.problem = func(format string, args ...any) {
+		err = fmt.Errorf("%w: "+format, append([]any{record.ErrCorrupt}, args...)...)
+	}
+	p.seen = make([]bool, p.highWater)
+	p.take(0, 1) // the header pages
+	for _, id := range ids {
+		if n, ok := p.head(id, branchFlag|leafFlag); ok {
+			p.take(id, n.overflow)
+		}
+	}
+	p.free()
 	return err
+}
+
+// packed reports whether a page's elements lie where their number says: behind
+// each other, and their data directly behind them.
+func (p *pages) packed(n *node, pos int) bool {
+	data := n.body[min(pageHeader, len(n.body)):]
+	if n.count == 0 {
+		if len(bytes.TrimLeft(data[:min(elementLen, len(data))], "\x00")) > 0 {
+			p.problem("page %d: has no elements, and is not empty", n.id)
+			return false
+		}
+		return true
+	}
+	if len(data) >= elementLen && p.order.Uint32(data[pos:]) != uint32(n.count*elementLen) {
+		p.problem("page %d: does not have %d elements", n.id, n.count)
+		return false
+	}
+	return true
 }
 
 // loops follows the branches below a page and gathers what stands below them.
 func (p *pages) loops(id uint64, branches map[uint64]bool, leaves []uint64) ([]uint64, error) {
 	n, ok := p.head(id, branchFlag|leafFlag)
 	if !ok || n.flags == leafFlag {
-		return leaves, nil // check reports it
+		return append(leaves, id), nil // check reports it
 	}
 	if n, ok = p.read(id, branchFlag); !ok {
-		return leaves, nil
+		return append(leaves, id), nil
 	}
 	if branches[id] {
 		return leaves, fmt.Errorf("%w: page %d is referred to twice", record.ErrCorrupt, id)

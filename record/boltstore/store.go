@@ -105,13 +105,19 @@ func openStore(path string, readOnly bool, patience time.Duration) (s *Store, er
 		blockBytes: blockBytes, directBytes: directBytes, tailBytes: tailBytes,
 	}
 	err = guard(func() error {
-		s.db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-			Timeout: patience, ReadOnly: readOnly, FreelistType: bbolt.FreelistMapType,
-		})
-		if err != nil {
-			return explain(err)
+		if !readOnly && !fresh {
+			// bbolt reads its free list as soon as it may write, and believes it.
+			if err := s.openFile(true, patience); err != nil {
+				return err
+			}
+			if err := errors.Join(s.checkOpening(true), s.db.Close()); err != nil {
+				return err
+			}
 		}
-		if err := s.checkOpening(); err != nil {
+		if err := s.openFile(readOnly, patience); err != nil {
+			return err
+		}
+		if err := s.checkOpening(false); err != nil {
 			return err
 		}
 		return s.start(fresh)
@@ -123,6 +129,17 @@ func openStore(path string, readOnly bool, patience time.Duration) (s *Store, er
 		return nil, fmt.Errorf("open tape %s: %w", path, err)
 	}
 	return s, nil
+}
+
+// openFile opens the bbolt file with its lock.
+func (s *Store) openFile(readOnly bool, patience time.Duration) (err error) {
+	s.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{
+		Timeout: patience, ReadOnly: readOnly, FreelistType: bbolt.FreelistMapType,
+	})
+	if err != nil {
+		return explain(err)
+	}
+	return nil
 }
 
 // prepare looks at the file before bbolt does, which trusts it too much. Fresh
@@ -180,13 +197,13 @@ func guard(f func() error) (err error) {
 }
 
 // checkOpening refuses a file in which bbolt would lose its way. The lock is held.
-func (s *Store) checkOpening() error {
+func (s *Store) checkOpening(writing bool) error {
 	p, err := openPages(s.path, nil)
 	if err != nil {
 		return err
 	}
 	defer p.f.Close()
-	return p.checkOpening()
+	return p.checkOpening(writing)
 }
 
 // start reads what the file says about itself, writes that first if it is
