@@ -26,6 +26,12 @@ var ErrInflateLimit = errors.New("inflates to more than the limit (limits.inflat
 // inflated, so that its window is not known any more.
 var ErrWindowLost = errors.New("an earlier message could not be inflated, and this one may refer to it")
 
+// maxFinalBlocks is how many blocks marked final a message may have. Each costs
+// a new start with the whole window, and two bytes are enough to ask for one.
+const maxFinalBlocks = 1 << 10
+
+var errFinalBlocks = fmt.Errorf("more than %d blocks are marked final", maxFinalBlocks)
+
 // What a sender strips off each message (RFC 7692 section 7.2.1), and an empty
 // final block behind it so that the decoder comes to a clean end.
 const deflateTail = "\x00\x00\xff\xff\x01\x00\x00\xff\xff"
@@ -96,7 +102,13 @@ func (z *Inflater) Message(dst, message []byte, keep uint64) (plain []byte, tota
 		history = d.alone[:0]
 		defer func() { d.alone = history }()
 	}
-	for {
+	for blocks := 0; ; blocks++ {
+		if blocks > maxFinalBlocks {
+			if z.takeover {
+				z.lost = errFinalBlocks
+			}
+			return dst, total, fmt.Errorf("inflate: %w", errFinalBlocks)
+		}
 		if err := d.fr.(flate.Resetter).Reset(d.src, last(history, WindowSize)); err != nil {
 			return dst, total, fmt.Errorf("inflate: %w", err)
 		}

@@ -295,3 +295,14 @@ func BenchmarkInflate(b *testing.B) {
 		})
 	}
 }
+
+func TestAMessageOfFinalBlocksIsRefused(t *testing.T) {
+	z := wire.NewInflater(false, 1<<20)
+	message := bytes.Repeat([]byte{0x03, 0x00}, 1<<20) // each an empty final block
+	if _, _, err := z.Message(nil, message, 1<<20); err == nil || !strings.Contains(err.Error(), "marked final") {
+		t.Errorf("got %v", err)
+	}
+	if plain, _, err := z.Message(nil, []byte{0xca, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00}, 1<<20); err != nil {
+		t.Errorf("the next message: %q, %v", plain, err)
+	}
+}
