@@ -122,24 +122,8 @@ func (s *Sealer) Open(key, sealed []byte) ([]byte, error) {
 	return nil, fmt.Errorf("%w: codec %d is not known here", ErrVersion, head[0])
 }
 
-// AppendBlock appends a segment as a session's block: session and offset are in
-// the key.
-func AppendBlock(b []byte, s *Segment) []byte {
-	b = binary.AppendUvarint(b, s.Seq)
-	b = binary.AppendUvarint(b, uint64(s.T/time.Microsecond))
-	return append(b, s.Raw...)
-}
-
-// ParseBlock reads what AppendBlock wrote.
-func ParseBlock(session, offset uint64, b []byte) (Segment, error) {
-	d := decoder{rest: b}
-	s := Segment{Session: session, Offset: offset, Seq: d.uvarint(), T: time.Duration(d.uvarint()) * time.Microsecond}
-	s.Raw = d.rest
-	return s, d.err
-}
-
-// AppendTail appends a segment to a tail block, which holds segments of many
-// sessions.
+// AppendTail appends a segment, and what follows it directly, to the body of a
+// block or of a tail, which holds segments of many sessions.
 func AppendTail(b []byte, s *Segment, more ...[]byte) []byte {
 	length := len(s.Raw)
 	for _, raw := range more {

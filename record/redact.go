@@ -21,16 +21,6 @@ type Redactor struct {
 	query   []string
 }
 
-// DefaultRedactHeaders are the header names whose values are not recorded.
-func DefaultRedactHeaders() []string {
-	return []string{"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-*-token"}
-}
-
-// DefaultRedactQuery are the query keys whose values are not recorded.
-func DefaultRedactQuery() []string {
-	return []string{"*token*", "*secret*", "*passw*", "*apikey*", "*api_key*", "*api-key*", "*signature*", "*auth*", "*credential*", "jwt", "key", "sig"}
-}
-
 // NewRedactor returns a redactor for the given patterns ("*" stands for any
 // characters, case does not matter), keyed by the tape's own key.
 func NewRedactor(key []byte, headers, query []string) (*Redactor, error) {

@@ -10,7 +10,7 @@ import (
 
 func redactor(t testing.TB, key string) *Redactor {
 	t.Helper()
-	r, err := NewRedactor([]byte(key), DefaultRedactHeaders(), DefaultRedactQuery())
+	r, err := NewRedactor([]byte(key), defaultHeaders(), defaultQuery())
 	must(t, err)
 	return r
 }
@@ -127,4 +127,13 @@ func TestRedactorOfNothing(t *testing.T) {
 	if _, err := NewRedactor(nil, []string{""}, nil); err == nil {
 		t.Error("an empty pattern is taken")
 	}
+}
+
+// What config.example.yaml has as defaults.
+func defaultHeaders() []string {
+	return []string{"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-*-token"}
+}
+
+func defaultQuery() []string {
+	return []string{"*token*", "*secret*", "*passw*", "*apikey*", "*api_key*", "*api-key*", "*signature*", "*auth*", "*credential*", "jwt", "key", "sig"}
 }
