@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/klauspost/compress/s2"
@@ -64,28 +63,89 @@ func (s *Sealer) Seal(key, body []byte, codec Codec) []byte {
 	return s.AppendSealed(nil, key, body, codec)
 }
 
-// MaxSealed is how much room sealing n bytes may take.
-func MaxSealed(n int) int { return sealHeader + max(n, s2.MaxEncodedLen(n)) }
+// MaxSealed is how much room sealing a body or a segment of n bytes may take.
+func MaxSealed(n int) int { return headroom + s2.MaxEncodedLen(n+headroom) }
 
 // AppendSealed is Seal into a buffer that the caller keeps.
 func (s *Sealer) AppendSealed(dst, key, body []byte, codec Codec) []byte {
 	start := len(dst)
-	dst = slices.Grow(dst, MaxSealed(len(body)))[:start+sealHeader]
-	out := dst[start+sealHeader:]
+	dst, shrunk := s.appendPacked(dst, body, codec)
+	if !shrunk {
+		codec, dst = Plain, append(dst[:start+sealHeader], body...)
+	}
+	signSealed(dst[start:], key, codec)
+	return dst
+}
+
+// appendPacked appends room for the header and the compressed body; false if
+// that is no shorter than the body itself.
+func (s *Sealer) appendPacked(dst, body []byte, codec Codec) ([]byte, bool) {
+	start := len(dst) + sealHeader
+	dst = slices.Grow(dst, MaxSealed(len(body)))[:start]
+	out := dst[start:]
 	switch codec {
 	case Zstd:
 		out = s.enc.EncodeAll(body, out)
 	case S2:
 		out = s2.Encode(out[:cap(out)], body)
+	default:
+		return dst, false
 	}
-	if codec == Plain || len(out) >= len(body) {
-		codec, out = Plain, append(dst[start+sealHeader:], body...)
-	}
-	dst = append(dst, out...) // in place, unless the encoder needed more room than there was
-	sealed := dst[start:]
+	return append(dst, out...), len(out) < len(body) // in place, unless the encoder needed more room than there was
+}
+
+// signSealed fills in a sealed value's header.
+func signSealed(sealed, key []byte, codec Codec) {
 	sealed[0], sealed[1] = byte(codec), 0
 	binary.BigEndian.PutUint32(sealed[2:], checksum(key, sealed[:2], sealed[sealHeader:]))
-	return dst
+}
+
+// SealSegment packs a segment as the body of a block, at the end of dst. One
+// that does not shrink, or is to stay plain, is sealed where it lies instead, in
+// the recorder's memory: inPlace says so, and dst is not used then.
+func (s *Sealer) SealSegment(dst, key []byte, seg *Segment, codec Codec) (sealed []byte, inPlace bool) {
+	body, room := seg.framed()
+	if room == nil {
+		start := len(dst)
+		return s.AppendSealed(dst, key, AppendTail(nil, seg), codec)[start:], false
+	}
+	start := len(dst)
+	if codec != Plain {
+		if dst, shrunk := s.appendPacked(dst, body, codec); shrunk {
+			signSealed(dst[start:], key, codec)
+			return dst[start:], false
+		}
+	}
+	signSealed(room, key, Plain)
+	return room, true
+}
+
+// Shrinks guesses from a sample whether a segment is worth compressing.
+func (seg *Segment) Shrinks() bool {
+	const sample = 8 << 10
+	raw := seg.Raw
+	if len(raw) > sample {
+		raw = raw[(len(raw)-sample)/2:][:sample]
+	}
+	return s2.EstimateBlockSize(raw) >= 0
+}
+
+// headroom is what sealing puts before a segment's bytes at most: the header
+// and five varints.
+const headroom = sealHeader + 5*binary.MaxVarintLen64
+
+// framed writes before the segment's bytes what AppendTail does, if they lie in
+// the recorder's memory: the body of a block, and the same with room for the
+// header of a sealed value before it.
+func (seg *Segment) framed() (body, sealed []byte) {
+	if len(seg.buf) == 0 || len(seg.Raw) == 0 || &seg.buf[:headroom+1][headroom] != &seg.Raw[0] {
+		return nil, nil
+	}
+	var front [headroom]byte
+	n := len(appendFrame(front[:0], seg, len(seg.Raw)))
+	copy(seg.buf[headroom-n:], front[:n])
+	whole := seg.buf[:headroom+len(seg.Raw)]
+	return whole[headroom-n:], whole[headroom-n-sealHeader:]
 }
 
 // Open checks a sealed value and unpacks it. The result never points into sealed.
@@ -129,12 +189,17 @@ func AppendTail(b []byte, s *Segment, more ...[]byte) []byte {
 	for _, raw := range more {
 		length += len(raw)
 	}
-	for _, v := range [...]uint64{s.Session, s.Offset, s.Seq, uint64(s.T / time.Microsecond), uint64(length)} {
-		b = binary.AppendUvarint(b, v)
-	}
+	b = appendFrame(b, s, length)
 	b = append(b, s.Raw...)
 	for _, raw := range more {
 		b = append(b, raw...)
+	}
+	return b
+}
+
+func appendFrame(b []byte, s *Segment, length int) []byte {
+	for _, v := range [...]uint64{s.Session, s.Offset, s.Seq, uint64(s.T / time.Microsecond), uint64(length)} {
+		b = binary.AppendUvarint(b, v)
 	}
 	return b
 }
@@ -152,34 +217,4 @@ func ParseTail(b []byte) ([]Segment, error) {
 		out = append(out, s)
 	}
 	return out, nil
-}
-
-// Buffers for raw segments. Most sessions say little between two flushes, so
-// they begin with a small one.
-const (
-	smallBuffer  = 2 << 10
-	segmentBytes = 256 << 10 // a segment that has grown this long is closed
-	largeBuffer  = segmentBytes + 72<<10
-)
-
-type buffers struct{ small, large sync.Pool }
-
-func (p *buffers) get(n int) []byte {
-	pool, size := &p.small, smallBuffer
-	if n > smallBuffer {
-		pool, size = &p.large, largeBuffer
-	}
-	if b, ok := pool.Get().(*[]byte); ok {
-		return (*b)[:0]
-	}
-	return make([]byte, 0, max(n, size))
-}
-
-func (p *buffers) put(b []byte) {
-	switch {
-	case cap(b) >= largeBuffer:
-		p.large.Put(&b)
-	case cap(b) >= smallBuffer:
-		p.small.Put(&b)
-	}
 }

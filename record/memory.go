@@ -67,7 +67,7 @@ func (m *Memory) Append(_ context.Context, b Batch) error {
 	for _, seg := range b.Segments {
 		s := m.sessions[seg.Session]
 		if n := len(s.segments); n == 0 || s.segments[n-1].End() <= seg.Offset {
-			seg.Raw = slices.Clone(seg.Raw)
+			seg.Raw, seg.buf = slices.Clone(seg.Raw), nil
 			s.segments = append(s.segments, seg)
 		}
 	}

@@ -33,7 +33,7 @@ const (
 	MaxFlush       = 500 * time.Millisecond
 	DefaultBuffer  = 16 << 20
 	DefaultInflate = 64 << 20
-	flushBytes     = 2 << 20 // this much waiting is written at once, whatever the time
+	flushBytes     = 4 << 20 // this much waiting is written at once, whatever the time
 )
 
 // Feed is told what the recorder wrote, in order per session. Its methods are
@@ -61,6 +61,7 @@ type Recorder struct {
 	store   Writer
 	opts    Options
 	pending atomic.Int64  // bytes not yet written
+	writing atomic.Int64  // those of them that the flush under way has taken
 	wake    chan struct{} // something is waiting
 	hurry   chan struct{} // it should be written now
 	stop    chan struct{}
@@ -238,7 +239,7 @@ func (r *Recorder) flush() {
 	r.mu.Unlock()
 
 	taken := make([]taken, 0, len(dirty))
-	var batch Batch
+	batch := Batch{Entries: make([]Entry, 0, len(dirty)), Segments: make([]Segment, 0, len(dirty))}
 	var bytes int64
 	for _, t := range dirty {
 		part := t.take()
@@ -248,6 +249,11 @@ func (r *Recorder) flush() {
 		for i := range part.segments {
 			bytes += int64(len(part.segments[i].Raw))
 		}
+	}
+	r.writing.Store(bytes)
+	select {
+	case <-r.hurry: // it was about what has just been taken; who waits in Flush asks again
+	default:
 	}
 	seen := view{on: r.opts.Feed != nil}
 	for i := range taken {
@@ -267,8 +273,9 @@ func (r *Recorder) flush() {
 		seen.feed(r.opts.Feed)
 	}
 	for i := range batch.Segments {
-		r.bufs.put(batch.Segments[i].Raw)
+		r.bufs.put(&batch.Segments[i])
 	}
+	r.writing.Store(0)
 	r.pending.Add(-bytes)
 	r.mu.Lock()
 	r.ended = r.turn
@@ -296,7 +303,7 @@ func (r *Recorder) queue(t *Tap) {
 
 // added counts n bytes that wait to be written.
 func (r *Recorder) added(n int) {
-	if r.pending.Add(int64(n)) > flushBytes {
+	if r.pending.Add(int64(n))-r.writing.Load() > flushBytes {
 		signal(r.hurry)
 	}
 }
@@ -327,6 +334,7 @@ type Tap struct {
 	session  tape.Session
 	enc      encoder
 	current  Segment   // grows; Raw is nil between flushes
+	usual    int       // bytes that one flush takes of this session, about
 	full     []Segment // closed, waiting to be written
 	queued   bool
 	begun    bool // the handshake has been answered
@@ -362,24 +370,29 @@ func (t *Tap) write(size int, put func(b []byte) []byte) {
 	t.rec.added(len(t.current.Raw) - before)
 }
 
-// buffer returns the current segment's buffer with room for size more bytes,
+// buffer returns the current segment's memory with room for size more bytes,
 // closing the segment first when it is long enough.
 func (t *Tap) buffer(size int) []byte {
 	raw := t.current.Raw
 	switch {
+	case raw != nil && len(raw) < segmentBytes && len(raw)+size <= cap(raw):
+		return raw
 	case raw == nil:
-		t.current = t.enc.segment(t.session.N)
-		raw = t.rec.bufs.get(size)
-	case len(raw) >= segmentBytes:
+		t.open(max(size, t.usual))
+	case len(raw) < segmentBytes && cap(raw) < segmentBytes:
+		t.usual = len(raw) + size
+		t.rec.bufs.grow(&t.current, t.usual)
+	default:
 		t.full = append(t.full, t.current)
-		t.current = t.enc.segment(t.session.N)
-		raw = t.rec.bufs.get(largeBuffer)
-	case len(raw)+size > cap(raw) && cap(raw) < largeBuffer:
-		grown := append(t.rec.bufs.get(largeBuffer), raw...)
-		t.rec.bufs.put(raw)
-		raw = grown
+		t.open(max(size, segmentBytes))
 	}
-	return raw
+	return t.current.Raw
+}
+
+// open begins a segment with room for size bytes.
+func (t *Tap) open(size int) {
+	t.current = t.enc.segment(t.session.N)
+	t.rec.bufs.get(&t.current, size)
 }
 
 // recordOverhead is more than a record takes beside its payload.
@@ -537,6 +550,10 @@ type taken struct {
 func (t *Tap) take() taken {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.usual = len(t.current.Raw)
+	if len(t.full) > 0 {
+		t.usual = segmentBytes
+	}
 	if len(t.current.Raw) > 0 {
 		t.full = append(t.full, t.current)
 	}

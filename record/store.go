@@ -28,6 +28,8 @@ type Segment struct {
 	Raw     []byte
 	Lost    uint64 // bytes of the stream that stood here and cannot be read; Raw is then empty
 	Why     string // why they cannot
+
+	buf []byte // the recorder's memory that Raw lies in, with headroom before it
 }
 
 // End returns the offset behind the segment.

@@ -69,8 +69,8 @@ func (s *Store) write(b record.Batch, merge merging) error {
 		if c.live.stored && !e.Supersedes(&c.entry) {
 			continue
 		}
+		c.store = c.store || !c.live.stored || e.State != tape.Open || e.Status != c.entry.Status
 		c.entry = e
-		c.store = c.store || !c.live.stored || e.State != tape.Open
 	}
 	for i := range b.Segments {
 		seg := &b.Segments[i]
@@ -94,6 +94,7 @@ func (s *Store) write(b record.Batch, merge merging) error {
 			values = c.merge(s, values)
 		}
 		c.keep()
+		c.store = c.store || c.entry.Size-c.live.counted >= countBytes
 	}
 	for _, w := range b.Windows {
 		if changes[w.Session] == nil && s.live[w.Session] == nil {
@@ -187,7 +188,7 @@ func (c *change) add(s *Store, seg *record.Segment, values []value) []value {
 // merge makes a block of what is in no block yet.
 func (c *change) merge(s *Store, values []value) []value {
 	for i := range c.live.cut {
-		values = s.sealBlock(&c.live.cut[i], nil, values)
+		values = c.sealBlock(s, &c.live.cut[i], nil, values)
 	}
 	pieces := c.tail
 	if len(c.rest.Raw) > 0 {
@@ -196,22 +197,21 @@ func (c *change) merge(s *Store, values []value) []value {
 	if len(pieces) == 0 {
 		return values
 	}
-	values = s.sealBlock(&pieces[0], pieces[1:], values)
+	values = c.sealBlock(s, &pieces[0], pieces[1:], values)
 	// A new buffer: a failed write must find its data again.
 	c.rest = record.Segment{Session: pieces[0].Session, Offset: pieces[len(pieces)-1].End()}
-	c.tail, c.fresh, c.merged, c.store = nil, 0, true, true
+	c.tail, c.fresh, c.merged = nil, 0, true
 	return values
 }
 
 // keep takes what goes into a tail along in memory, to be merged later.
 func (c *change) keep() {
 	for i := range c.tail {
+		seg := &c.tail[i]
 		if len(c.rest.Raw) == 0 {
-			raw := c.rest.Raw
-			c.rest = c.tail[i]
-			c.rest.Raw = raw
+			c.rest = record.Segment{Session: seg.Session, Offset: seg.Offset, Seq: seg.Seq, T: seg.T, Raw: c.rest.Raw}
 		}
-		c.rest.Raw = append(c.rest.Raw, c.tail[i].Raw...)
+		c.rest.Raw = append(c.rest.Raw, seg.Raw...)
 	}
 }
 
@@ -219,16 +219,29 @@ func (c *change) keep() {
 // the index. Blocks are numbered in the order in which they are written, because
 // bbolt rewrites the neighbours of what it inserts: those of a block are then
 // the newest ones, which were just written, and not a few of each session's.
-func (s *Store) sealBlock(seg *record.Segment, more []record.Segment, values []value) []value {
+func (c *change) sealBlock(s *Store, seg *record.Segment, more []record.Segment, values []value) []value {
 	s.made++
 	n := number(s.lastBlock + s.made)
-	raws := make([][]byte, len(more))
-	for i := range more {
-		raws[i] = more[i].Raw
+	at := value{in: blocks, key: n}
+	if len(more) == 0 && len(seg.Raw) > tinyBody {
+		codec := s.blockCodec
+		if codec == record.S2 && c.live.noise && !seg.Shrinks() {
+			codec = record.Plain
+		}
+		room := s.scratch.room(record.MaxSealed(len(seg.Raw)))
+		at.bytes, c.live.noise = s.sealer.SealSegment(room, place(blocks, n), seg, codec)
+		if !c.live.noise {
+			s.scratch.take(len(at.bytes))
+		}
+	} else {
+		raws := make([][]byte, len(more))
+		for i := range more {
+			raws[i] = more[i].Raw
+		}
+		s.body = record.AppendTail(s.body[:0], seg, raws...)
+		at = s.sealScratch(blocks, n, s.blockCodec)
 	}
-	s.body = record.AppendTail(s.body[:0], seg, raws...)
-	return append(values, s.sealScratch(blocks, n, s.blockCodec),
-		s.seal(index, blockKey(seg.Session, seg.Offset), n, record.Plain))
+	return append(values, at, s.seal(index, blockKey(seg.Session, seg.Offset), n, record.Plain))
 }
 
 // tinyBody is where zstd's tables cost more than they save.
@@ -385,7 +398,10 @@ func (s *Store) apply(order []*change, freed map[uint64]bool, newTail tail) {
 		if len(c.tail) > 0 {
 			l.tails = append(l.tails, newTail.key)
 		}
-		l.entry, l.rest, l.stored = c.entry, c.rest, l.stored || c.store
+		if c.store {
+			l.stored, l.counted = true, c.entry.Size
+		}
+		l.entry, l.rest = c.entry, c.rest
 		s.last, s.stored = max(s.last, n), max(s.stored, n)
 		if c.entry.State == tape.Open {
 			s.live[n] = l

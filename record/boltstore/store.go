@@ -54,11 +54,13 @@ type Store struct {
 
 // live is a session that is not wholly in blocks: open, or recovered from a crash.
 type live struct {
-	entry  record.Entry
-	stored bool             // the session itself is in the file
-	rest   record.Segment   // the end of the stream, in tails only
-	cut    []record.Segment // after a crash: what is in tails before a damaged one
-	tails  []uint64         // the tails that hold it
+	entry   record.Entry
+	stored  bool             // the session itself is in the file
+	counted uint64           // size of its stream when it was last stored
+	rest    record.Segment   // the end of the stream, in tails only
+	cut     []record.Segment // after a crash: what is in tails before a damaged one
+	tails   []uint64         // the tails that hold it
+	noise   bool             // its last block did not shrink
 }
 
 // tail is one flush's block of many sessions.
@@ -77,6 +79,10 @@ const (
 	directBytes = 24 << 10
 	tailBytes   = 8 << 20
 )
+
+// countBytes is how much an open session's stream grows between two times that
+// its counts are stored: what recovery has to read to bring them up to date.
+const countBytes = 16 << 20
 
 // lockPatience is how long an opener waits for the file's lock. Readers hold it
 // for a page at a time only, so a writer that waits longer meets another writer.
