@@ -41,7 +41,8 @@ func (s *Store) Append(_ context.Context, b record.Batch) error {
 type merging int
 
 const (
-	mergeOld merging = iota // the oldest tails, when there are too many
+	mergeOld  merging = iota // the oldest tails, when there are too many
+	mergeNone                // nothing, but everything goes into the index
 	mergeAll
 )
 
@@ -110,11 +111,13 @@ func (s *Store) write(b record.Batch, merge merging) error {
 	if err != nil {
 		return err
 	}
+	values, indexed := s.indexMade(merge, values)
 	freed := s.freedTails(order)
-	if err := s.commit(values, order, freed); err != nil {
+	if err := s.commit(values, order, freed, indexed); err != nil {
 		return err
 	}
 	s.apply(order, freed, newTail)
+	s.applyMade(indexed)
 	return nil
 }
 
@@ -134,7 +137,7 @@ func (s *Store) beginWrite(b *record.Batch) {
 	for i := range b.Segments {
 		size += len(b.Segments[i].Raw)
 	}
-	s.made = 0
+	s.made, s.latest.made = 0, s.latest.made[:0]
 	s.blockCodec, s.db.AllocSize = record.Zstd, calmAlloc
 	if size > hurryBytes {
 		s.blockCodec, s.db.AllocSize = record.S2, hurryAlloc
@@ -215,8 +218,7 @@ func (c *change) keep() {
 	}
 }
 
-// sealBlock packs a segment and those that follow it directly, and its place in
-// the index. Blocks are numbered in the order in which they are written, because
+// sealBlock packs a segment and those that follow it directly. Blocks are numbered in the order in which they are written, because
 // bbolt rewrites the neighbours of what it inserts: those of a block are then
 // the newest ones, which were just written, and not a few of each session's.
 func (c *change) sealBlock(s *Store, seg *record.Segment, more []record.Segment, values []value) []value {
@@ -241,7 +243,8 @@ func (c *change) sealBlock(s *Store, seg *record.Segment, more []record.Segment,
 		s.body = record.AppendTail(s.body[:0], seg, raws...)
 		at = s.sealScratch(blocks, n, s.blockCodec)
 	}
-	return append(values, at, s.seal(index, blockKey(seg.Session, seg.Offset), n, record.Plain))
+	s.latest.made = append(s.latest.made, ref{seg.Session, seg.Offset, s.lastBlock + s.made})
+	return append(values, at)
 }
 
 // tinyBody is where zstd's tables cost more than they save.
@@ -263,7 +266,7 @@ func (s *Store) overdue(merge merging) []uint64 {
 	var out []uint64
 	excess := s.tailSize - s.tailBytes
 	for _, t := range s.tails {
-		if merge == mergeOld && excess <= 0 {
+		if merge != mergeAll && excess <= 0 {
 			break
 		}
 		out = append(out, t.sessions...)
@@ -337,7 +340,7 @@ func (s *Store) freedTails(order []*change) map[uint64]bool {
 // are unmapped.
 const forgetBytes = 8 << 20
 
-func (s *Store) commit(values []value, order []*change, freed map[uint64]bool) error {
+func (s *Store) commit(values []value, order []*change, freed map[uint64]bool, indexed bool) error {
 	for _, v := range values {
 		s.written += len(v.bytes)
 	}
@@ -348,6 +351,11 @@ func (s *Store) commit(values []value, order []*change, freed map[uint64]bool) e
 			blocks.in(tx).FillPercent = 1 // they are only ever added at the end
 			for _, v := range values {
 				if err := v.in.in(tx).Put(v.key, v.bytes); err != nil {
+					return err
+				}
+			}
+			if indexed {
+				if err := deletePrefix(recent.in(tx), nil); err != nil {
 					return err
 				}
 			}
@@ -436,12 +444,15 @@ func (s *Store) SetLabel(_ context.Context, n uint64, l record.Label) error {
 
 // Delete implements [record.Store].
 func (s *Store) Delete(_ context.Context, n uint64) error {
+	if err := s.indexAll(); err != nil {
+		return err
+	}
 	return s.edit(n, func(tx *bbolt.Tx) error {
 		if l := s.live[n]; l != nil && l.entry.State == tape.Open {
 			return fmt.Errorf("session %d: %w", n, record.ErrOpen)
 		}
 		var keys [][]byte
-		s.eachIndex(tx, n, 0, func(_ uint64, block []byte, _ error) bool {
+		s.eachIndex(tx, n, 0, nil, func(_ uint64, block []byte, _ error) bool {
 			keys = append(keys, block)
 			return true
 		})
@@ -457,6 +468,16 @@ func (s *Store) Delete(_ context.Context, n uint64) error {
 		}
 		return nil
 	})
+}
+
+// indexAll puts all blocks into the index.
+func (s *Store) indexAll() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.latest.count == 0 {
+		return nil
+	}
+	return s.write(record.Batch{}, mergeNone)
 }
 
 // edit changes a session that must be there.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -70,6 +71,7 @@ type checker struct {
 	report   Report
 	entries  []record.Entry
 	rests    []record.Segment
+	refs     map[uint64][]ref  // blocks that the index does not name
 	ends     map[uint64]uint64 // how far each session's stream is there
 	done     uint64
 	total    uint64
@@ -94,6 +96,7 @@ func (c *checker) begin() (tx *bbolt.Tx, err error) {
 	for n, l := range s.live {
 		c.liveRest(n, l)
 	}
+	c.refs = maps.Clone(s.latest.refs)
 	if c.pages, err = openPages(s.path, c.problem); err != nil {
 		return nil, err
 	}
@@ -151,6 +154,19 @@ func (c *checker) sessions(tx *bbolt.Tx) error {
 // that it does not name.
 func (c *checker) blocks(tx *bbolt.Tx) error {
 	named := map[string]bool{}
+	look := func(n, offset uint64, block []byte, err error) {
+		var seg record.Segment
+		if err == nil {
+			named[string(block)] = true
+			seg, err = c.store.openBlock(tx, n, offset, block)
+		}
+		if err != nil {
+			c.problem("session %d: %v", n, err)
+			c.ends[n] = unknown // where it ended is known from the next one; the hole is this one
+			return
+		}
+		c.segment(&seg)
+	}
 	err := index.in(tx).ForEach(func(k, v []byte) error {
 		if c.ctx.Err() != nil {
 			return c.ctx.Err()
@@ -160,22 +176,19 @@ func (c *checker) blocks(tx *bbolt.Tx) error {
 			return nil
 		}
 		block, err := c.store.open(index, k, v)
-		n := binary.BigEndian.Uint64(k)
-		var seg record.Segment
-		if err == nil {
-			named[string(block)] = true
-			seg, err = c.store.openBlock(tx, n, binary.BigEndian.Uint64(k[8:]), block)
-		}
-		if err != nil {
-			c.problem("session %d: %v", n, err)
-			c.ends[n] = unknown // where it ended is known from the next one; the hole is this one
-			return nil
-		}
-		c.segment(&seg)
+		look(binary.BigEndian.Uint64(k), binary.BigEndian.Uint64(k[8:]), block, err)
 		return nil
 	})
 	if err != nil {
 		return err
+	}
+	for n, refs := range c.refs {
+		for _, r := range refs {
+			look(n, r.offset, number(r.block), c.ctx.Err())
+		}
+	}
+	if c.ctx.Err() != nil {
+		return c.ctx.Err()
 	}
 	return blocks.in(tx).ForEach(func(k, _ []byte) error {
 		c.report.Blocks++
@@ -237,7 +250,12 @@ func (c *checker) small(tx *bbolt.Tx) error {
 			return err
 		}
 	}
-	return nil
+	return recent.in(tx).ForEach(func(k, v []byte) error {
+		if _, err := c.store.openRecent(k, v); err != nil {
+			c.problem("%v", err)
+		}
+		return nil
+	})
 }
 
 // holes looks for streams that end before their session says.

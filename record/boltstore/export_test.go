@@ -3,6 +3,7 @@ package boltstore
 // SetSizes makes blocks and tails small, so that a test sees many of them.
 func (s *Store) SetSizes(block, tail int) {
 	s.blockBytes, s.directBytes, s.tailBytes = block, block, tail
+	s.latest.max = 5
 }
 
 // Tails says how many tail blocks there are.

@@ -27,12 +27,15 @@ const (
 	open     bucket = "open"     // session → nothing: those that were open when last written
 	labels   bucket = "labels"   // session → JSON
 	index    bucket = "index"    // session, offset → number of the block that begins there
+	recent   bucket = "recent"   // running number → what one write adds to the index, until it is in there
 	blocks   bucket = "blocks"   // running number → one segment
 	tails    bucket = "tails"    // running number → segments of many sessions
 	windows  bucket = "windows"  // session, side, offset → at most 32 KiB of plain bytes
 )
 
-func buckets() []bucket { return []bucket{meta, sessions, open, labels, index, blocks, tails, windows} }
+func buckets() []bucket {
+	return []bucket{meta, sessions, open, labels, index, recent, blocks, tails, windows}
+}
 
 func (b bucket) in(tx *bbolt.Tx) *bbolt.Bucket { return tx.Bucket([]byte(b)) }
 

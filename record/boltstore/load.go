@@ -18,6 +18,9 @@ func (s *Store) load(tx *bbolt.Tx) error {
 	if k, _ := blocks.in(tx).Cursor().Last(); len(k) == 8 {
 		s.lastBlock = binary.BigEndian.Uint64(k)
 	}
+	if err := s.loadRecent(tx); err != nil {
+		return err
+	}
 	err := open.in(tx).ForEach(func(k, _ []byte) error {
 		_, err := s.recall(tx, k)
 		return err
@@ -74,12 +77,15 @@ func (s *Store) recall(tx *bbolt.Tx, key []byte) (*live, error) {
 
 // blocksEnd returns how much of a session's stream is in blocks.
 func (s *Store) blocksEnd(tx *bbolt.Tx, n uint64) (end uint64) {
-	k, _ := seekBefore(index.in(tx).Cursor(), blockKey(n+1, 0))
-	if len(k) != 16 || binary.BigEndian.Uint64(k) != n {
+	refs := s.latest.refs[n]
+	if len(refs) > 0 {
+		end = refs[len(refs)-1].offset
+	} else if k, _ := seekBefore(index.in(tx).Cursor(), blockKey(n+1, 0)); len(k) == 16 && binary.BigEndian.Uint64(k) == n {
+		end = binary.BigEndian.Uint64(k[8:])
+	} else {
 		return 0
 	}
-	end = binary.BigEndian.Uint64(k[8:])
-	_ = s.eachBlock(tx, n, end, func(seg record.Segment) bool {
+	_ = s.eachBlock(tx, n, end, refs, func(seg record.Segment) bool {
 		if seg.Lost == 0 {
 			end = seg.End()
 		}
@@ -111,7 +117,7 @@ func (s *Store) reclaim(tx *bbolt.Tx, tailKey uint64, seg *record.Segment) error
 // catchUp counts what was written after the session itself was.
 func (s *Store) catchUp(tx *bbolt.Tx, l *live) error {
 	n := l.entry.N
-	err := s.eachBlock(tx, n, l.entry.Size, func(seg record.Segment) bool {
+	err := s.eachBlock(tx, n, l.entry.Size, s.latest.refs[n], func(seg record.Segment) bool {
 		return seg.Lost > 0 || l.entry.Extend(&seg) == nil
 	})
 	if err != nil {
@@ -127,7 +133,7 @@ func (s *Store) catchUp(tx *bbolt.Tx, l *live) error {
 
 // settle makes the file say what load found out.
 func (s *Store) settle() error {
-	if len(s.live) == 0 {
+	if len(s.live)+s.latest.count == 0 {
 		return s.dropTails()
 	}
 	var b record.Batch

@@ -92,6 +92,7 @@ func (s *Store) Segments(_ context.Context, n, offset uint64) (out []record.Segm
 	var rest []record.Segment // what is in no block
 	var tx *bbolt.Tx
 	s.mu.Lock()
+	refs := s.latest.refs[n]
 	if l := s.live[n]; l != nil {
 		seg := l.rest
 		seg.Raw = bytes.Clone(l.rest.Raw)
@@ -113,7 +114,7 @@ func (s *Store) Segments(_ context.Context, n, offset uint64) (out []record.Segm
 			size += len(seg.Raw)
 			return size < pageBytes
 		}
-		err := s.eachBlock(tx, n, offset, add)
+		err := s.eachBlock(tx, n, offset, refs, add)
 		for _, seg := range rest {
 			if size < pageBytes && len(seg.Raw) > 0 && seg.End() > offset {
 				add(seg)
@@ -126,9 +127,9 @@ func (s *Store) Segments(_ context.Context, n, offset uint64) (out []record.Segm
 
 // eachBlock hands out a session's blocks from the one that holds offset on,
 // until f says stop. One that cannot be read comes as lost bytes.
-func (s *Store) eachBlock(tx *bbolt.Tx, n, offset uint64, f func(record.Segment) bool) error {
+func (s *Store) eachBlock(tx *bbolt.Tx, n, offset uint64, refs []ref, f func(record.Segment) bool) error {
 	var newer error
-	s.eachIndex(tx, n, offset, func(at uint64, block []byte, err error) bool {
+	s.eachIndex(tx, n, offset, refs, func(at uint64, block []byte, err error) bool {
 		var seg record.Segment
 		if err == nil {
 			seg, err = s.openBlock(tx, n, at, block)
@@ -143,32 +144,6 @@ func (s *Store) eachBlock(tx *bbolt.Tx, n, offset uint64, f func(record.Segment)
 		return seg.End() <= offset || f(seg)
 	})
 	return newer
-}
-
-// eachIndex hands out where a session's blocks begin and their keys, from the
-// one that may hold offset on, until f says stop. A key that cannot be read is
-// nil and comes with the reason.
-func (s *Store) eachIndex(tx *bbolt.Tx, n, offset uint64, f func(at uint64, block []byte, err error) bool) {
-	c := index.in(tx).Cursor()
-	prefix := number(n)
-	k, v := c.Seek(blockKey(n, offset))
-	if k == nil || !bytes.Equal(k, blockKey(n, offset)) {
-		// The block before may reach past offset.
-		if before, sealed := seekBefore(c, blockKey(n, offset)); len(before) == 16 && bytes.HasPrefix(before, prefix) {
-			k, v = before, sealed
-		} else {
-			k, v = c.Seek(blockKey(n, offset))
-		}
-	}
-	for ; len(k) == 16 && bytes.HasPrefix(k, prefix); k, v = c.Next() {
-		block, err := s.open(index, k, v)
-		if err == nil && len(block) != 8 {
-			block, err = nil, fmt.Errorf("index %x: %w: wrong length", k, record.ErrCorrupt)
-		}
-		if !f(binary.BigEndian.Uint64(k[8:]), block, err) {
-			return
-		}
-	}
 }
 
 // Window implements [record.Reader].

@@ -38,10 +38,11 @@ type Store struct {
 	directBytes int // this much in one write makes a block too: packing it twice would cost more than it saves
 	tailBytes   int // how much may be in tails only; past it the oldest are merged into blocks however small
 
-	mu         sync.Mutex   // one writer at a time; also guards what follows
-	written    int          // bytes since the last forget
-	body       []byte       // scratch: what is packed next
-	scratch    arena        // what the write under way has packed
+	mu         sync.Mutex // one writer at a time; also guards what follows
+	written    int        // bytes since the last forget
+	body       []byte     // scratch: what is packed next
+	scratch    arena      // what the write under way has packed
+	latest     latest
 	blockCodec record.Codec // for the blocks of the write under way
 	lastBlock  uint64       // highest number of a block in the file
 	made       uint64       // blocks of the write under way
@@ -107,7 +108,7 @@ func openStore(path string, readOnly bool, patience time.Duration) (s *Store, er
 		return nil, fmt.Errorf("open tape %s: %w", path, err)
 	}
 	s = &Store{
-		path: path, readOnly: readOnly, sealer: record.NewSealer(), live: map[uint64]*live{},
+		path: path, readOnly: readOnly, sealer: record.NewSealer(), live: map[uint64]*live{}, latest: latest{refs: map[uint64][]ref{}, max: maxLatest},
 		blockBytes: blockBytes, directBytes: directBytes, tailBytes: tailBytes,
 	}
 	err = guard(func() error {
