@@ -5,7 +5,7 @@ FUZZ    ?= 5s
 # Every fuzz target, as PACKAGE:NAME.
 FUZZERS = $(shell grep -rho --include='*_test.go' -H '^func Fuzz[A-Za-z0-9_]*' . | sed 's,^\./\(.*\)/[^/]*:func \(.*\)$$,./\1:\2,' | sort -u)
 
-.PHONY: test build demo fmt lint unit fuzz peers cross bench bench-quick
+.PHONY: test build demo fmt lint unit fuzz peers cross bench bench-quick bench-peers
 
 ## test: everything that must hold before a change lands
 test: peers fmt lint cross unit fuzz
@@ -53,10 +53,14 @@ fuzz:
 		$(GO) test -run '^$$' -fuzz "^$${f#*:}$$" -fuzztime $(FUZZ) "$${f%:*}" || exit 1; \
 	done
 
-## bench: measure beside the proxies found on this machine (about 10 minutes) and write bench/RESULTS.md
+## bench: measure beside the proxies found on this machine (about 11 minutes) and write bench/RESULTS.md
 bench:
 	$(GO) run ./bench run
 
 ## bench-quick: the same in about a minute, to see that it runs; its numbers are noise
 bench-quick:
 	$(GO) run ./bench run -quick -out /dev/null
+
+## bench-peers: install the proxies that the benchmark compares with, as far as this machine allows
+bench-peers:
+	@sh bench/peers/install.sh

@@ -3,220 +3,47 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"crypto/tls"
-	"encoding/binary"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"net"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/wstape/wstape/internal/wire"
-	"github.com/wstape/wstape/tape"
 )
-
-// target is what a load is sent to.
-type target struct {
-	addr string
-	tls  bool
-}
-
-// dial connects and shakes hands.
-func (t target) dial() (net.Conn, error) {
-	conn, err := net.Dial("tcp", t.addr)
-	if err != nil {
-		return nil, err
-	}
-	if t.tls {
-		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
-	}
-	if _, err := io.WriteString(conn, request); err != nil {
-		return nil, err
-	}
-	// One byte at a time: nothing behind the head may be swallowed.
-	res, err := http.ReadResponse(bufio.NewReaderSize(oneByOne{conn}, 16), nil)
-	if err != nil {
-		return nil, err
-	}
-	if res.StatusCode != http.StatusSwitchingProtocols {
-		return nil, fmt.Errorf("handshake: %s", res.Status)
-	}
-	return conn, nil
-}
-
-type oneByOne struct{ r io.Reader }
-
-func (o oneByOne) Read(p []byte) (int, error) { return o.r.Read(p[:1]) }
-
-// client is one connection of a load. Message n of it carries n and a payload
-// that the echo must bring back.
-type client struct {
-	conn    net.Conn
-	wait    *waiter
-	walker  wire.Walker
-	parts   []tape.Part
-	payload []byte // of every message; the first 8 bytes are its number
-	frame   []byte // masked, with number 0
-	header  int    // bytes of frame before the payload
-	key     [4]byte
-	out     []byte
-	sent    uint64
-	got     uint64 // messages that have come back whole
-	at      int    // bytes of the current one
-	onEcho  func(n uint64)
-}
-
-// bodies of the load.
-type body string
-
-const (
-	jsonBody  body = "json"  // like a ticker's: the fields vary
-	noiseBody body = "noise" // does not compress
-)
-
-func newClient(t target, size int, kind body, seed uint64) (*client, error) {
-	conn, err := t.dial()
-	if err != nil {
-		return nil, err
-	}
-	c := &client{conn: conn, wait: newWaiter(conn), walker: wire.NewWalker(tape.Server, false), payload: fill(kind, size, seed)}
-	binary.LittleEndian.PutUint32(c.key[:], uint32(seed)*2654435761|1)
-	c.frame = wire.AppendFrame(nil, wire.Head(true, 0, tape.Binary), c.payload, &c.key)
-	c.header = len(c.frame) - size
-	return c, nil
-}
-
-func fill(kind body, size int, seed uint64) []byte {
-	r := rand.New(rand.NewPCG(seed, 1))
-	var b bytes.Buffer
-	b.Write(make([]byte, 8))
-	for b.Len() < size {
-		if kind == noiseBody {
-			_ = binary.Write(&b, binary.LittleEndian, r.Uint64())
-			continue
-		}
-		fmt.Fprintf(&b, `{"type":"price","symbol":"%c%c%c","price":%.2f,"volume":%d,"id":"%08x"}`,
-			'A'+r.IntN(26), 'A'+r.IntN(26), 'A'+r.IntN(26), r.Float64()*1000, r.IntN(100000), r.Uint32())
-	}
-	return b.Bytes()[:size]
-}
-
-// send writes k more messages in one write.
-func (c *client) send(k int) error {
-	c.out = c.out[:0]
-	for range k {
-		start := len(c.out)
-		c.out = append(c.out, c.frame...)
-		number := c.out[start+c.header:]
-		binary.LittleEndian.PutUint64(number, c.sent)
-		for i := range 8 {
-			number[i] ^= c.key[i&3]
-		}
-		c.sent++
-	}
-	_, err := c.conn.Write(c.out)
-	return err
-}
-
-// receive reads once and checks what came; it returns how many messages that completed.
-func (c *client) receive() (whole int, err error) {
-	err = c.wait.read(func(in []byte) error {
-		c.parts = c.walker.Walk(c.parts[:0], in)
-		for i := range c.parts {
-			done, err := c.check(&c.parts[i])
-			if err != nil {
-				return err
-			}
-			if done {
-				whole++
-			}
-		}
-		return nil
-	})
-	return whole, err
-}
-
-func (c *client) check(p *tape.Part) (whole bool, err error) {
-	if p.Begin && (p.Len != uint64(len(c.payload)) || p.Violation != "") {
-		return false, fmt.Errorf("frame of %d bytes (%s), want %d", p.Len, p.Violation, len(c.payload))
-	}
-	want := c.payload[c.at:]
-	if c.at < 8 { // the number differs from message to message
-		var number [8]byte
-		binary.LittleEndian.PutUint64(number[:], c.got)
-		n := min(8-c.at, len(p.Payload))
-		if !bytes.Equal(p.Payload[:n], number[c.at:c.at+n]) {
-			return false, fmt.Errorf("message %d came back with another number", c.got)
-		}
-		if !bytes.Equal(p.Payload[n:], want[n:len(p.Payload)]) {
-			return false, fmt.Errorf("message %d came back changed", c.got)
-		}
-	} else if !bytes.Equal(p.Payload, want[:len(p.Payload)]) {
-		return false, fmt.Errorf("message %d came back changed", c.got)
-	}
-	if c.at += len(p.Payload); c.at < len(c.payload) {
-		return false, nil
-	}
-	if c.onEcho != nil {
-		c.onEcho(c.got)
-	}
-	c.at = 0
-	c.got++
-	return true, nil
-}
 
 // closed is a closed-loop load: every connection keeps so many messages in flight.
 type closed struct {
 	conns, inFlight, size int
-	body                  body
+	kind                  kind
 }
 
 // start opens the connections and runs them until ctx is done. Counter counts
 // messages that came back; times, if not nil, takes round-trip times.
 func (l closed) start(ctx context.Context, t target, counter *atomic.Uint64, times *[]time.Duration) (wait func() error, err error) {
-	clients := make([]*client, l.conns)
-	for i := range clients {
-		if clients[i], err = newClient(t, l.size, l.body, uint64(i)+1); err != nil {
-			return nil, err
-		}
+	clients, err := newClients(t, messagesOf(l.kind, l.size), l.conns)
+	if err != nil {
+		return nil, err
 	}
 	errs := make([]error, l.conns)
 	var running sync.WaitGroup
-	stop := context.AfterFunc(ctx, func() {
-		for _, c := range clients {
-			_ = c.conn.Close()
-		}
-	})
+	stop := context.AfterFunc(ctx, func() { hangUp(clients) })
 	for i, c := range clients {
-		running.Add(1)
-		go func() {
-			defer running.Done()
-			if err := l.run(c, counter, times); err != nil && ctx.Err() == nil {
+		running.Go(func() {
+			if err := l.run(c, counter, times); ctx.Err() == nil {
 				errs[i] = err
 			}
-		}()
+		})
 	}
 	return func() error {
 		running.Wait()
 		stop()
-		for _, err := range errs {
-			if err != nil {
-				return err
-			}
-		}
-		return nil
+		return first(errs)
 	}, nil
 }
 
 func (l closed) run(c *client, counter *atomic.Uint64, times *[]time.Duration) error {
-	more := func(k int) error { return c.send(k) }
+	more := c.send
 	if l.size*l.inFlight > 64<<10 {
 		// More in flight than socket buffers hold: writing must not keep us from reading.
 		tokens := make(chan int, l.inFlight+1)
@@ -258,6 +85,16 @@ func (l closed) run(c *client, counter *atomic.Uint64, times *[]time.Duration) e
 	}
 }
 
+// first is the first error: what fails on one connection mostly fails on all.
+func first(errs []error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // quantile of durations, which it sorts.
 func quantile(d []time.Duration, q float64) time.Duration {
 	if len(d) == 0 {
@@ -267,63 +104,97 @@ func quantile(d []time.Duration, q float64) time.Duration {
 	return d[min(len(d)-1, int(float64(len(d))*q))]
 }
 
-// openLoop sends at a fixed rate whatever comes back. A message's latency counts
-// from when it should have been sent, so a stall is not hidden by sending less.
-func openLoop(ctx context.Context, t target, conns, size, rate int, from time.Duration) ([]time.Duration, error) {
-	interval := time.Second * time.Duration(conns) / time.Duration(rate)
-	began := time.Now().Add(100 * time.Millisecond)
-	latencies := make([][]time.Duration, conns)
-	errs := make([]error, conns)
+// paced is an open-loop load: it sends at a fixed rate, whatever comes back.
+type paced struct {
+	conns, rate int // rate is of all connections together, a second
+	size        int
+	kind        kind
+}
+
+// echoed is what a paced load got back.
+type echoed struct {
+	latencies []time.Duration
+	messages  uint64
+	payload   uint64 // bytes, of one direction
+	took      time.Duration
+}
+
+// run sends for a time. A message's latency counts from when it should have been
+// sent, so a stall is not hidden by sending less; what is due in the first `skip`
+// does not count. With goodbye the sessions are then brought to their end, which
+// needs all messages to have come back; without, they are cut, and what has not
+// come back counts with the time that it has been waited for.
+func (l paced) run(t target, skip, length time.Duration, goodbye bool) (echoed, error) {
+	clients, err := newClients(t, messagesOf(l.kind, l.size), l.conns)
+	if err != nil {
+		return echoed{}, err
+	}
+	defer hangUp(clients)
+	interval := time.Second / time.Duration(l.rate)
+	began := time.Now()
+	latencies := make([][]time.Duration, l.conns)
+	count := func(i int, n uint64, now time.Duration) {
+		if due := interval * time.Duration(int(n)*l.conns+i); due >= skip {
+			latencies[i] = append(latencies[i], now-due)
+		}
+	}
+	errs := make([]error, l.conns)
+	var over atomic.Bool
 	var running sync.WaitGroup
-	for i := range conns {
-		c, err := newClient(t, size, jsonBody, uint64(i)+1)
-		if err != nil {
-			return nil, err
-		}
-		first := began.Add(interval * time.Duration(i) / time.Duration(conns))
-		due := func(n uint64) time.Time { return first.Add(interval * time.Duration(n)) }
-		c.onEcho = func(n uint64) {
-			if at := due(n); at.Sub(began) >= from {
-				latencies[i] = append(latencies[i], time.Since(at))
-			}
-		}
-		running.Add(2)
-		stop := context.AfterFunc(ctx, func() { _ = c.conn.Close() })
-		go func() {
-			defer running.Done()
-			for n := uint64(0); ctx.Err() == nil; n++ {
-				time.Sleep(time.Until(due(n)))
-				if c.send(1) != nil {
-					return
-				}
-			}
-		}()
-		go func() {
-			defer running.Done()
-			defer stop()
-			for {
+	for i, c := range clients {
+		_ = c.conn.SetDeadline(began.Add(length + patience))
+		c.onEcho = func(n uint64) { count(i, n, time.Since(began)) }
+		running.Go(func() {
+			for !c.ended {
 				if _, err := c.receive(); err != nil {
-					if ctx.Err() == nil {
-						errs[i] = err
+					if goodbye || !over.Load() {
+						errs[i] = fmt.Errorf("after %d messages: %w", c.got, err)
 					}
 					return
 				}
 			}
-		}()
+		})
 	}
-	running.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
+	// One sender for all: each message has its moment, whose connection is next in turn.
+	for n := 0; ; n++ {
+		due, elapsed := interval*time.Duration(n), time.Since(began)
+		if max(due, elapsed) >= length {
+			break
+		}
+		sleep(due - elapsed)
+		if err := clients[n%l.conns].send(1); err != nil {
+			break // its receiver says why
 		}
 	}
-	return slices.Concat(latencies...), nil
+	out := echoed{took: time.Since(began)}
+	over.Store(true)
+	if goodbye {
+		for _, c := range clients {
+			_ = c.bye()
+		}
+	} else {
+		hangUp(clients)
+	}
+	running.Wait()
+	for i, c := range clients {
+		if goodbye && c.got < c.sent && errs[i] == nil {
+			errs[i] = fmt.Errorf("%d of %d messages did not come back", c.sent-c.got, c.sent)
+		}
+		for n := c.got; n < c.sent; n++ {
+			count(i, n, out.took)
+		}
+		out.messages += c.got
+		out.payload += c.payload
+	}
+	out.latencies = slices.Concat(latencies...)
+	return out, first(errs)
 }
 
-// idle opens connections that say nothing; the caller closes them.
-func idle(t target, n int) (conns []net.Conn, err error) {
-	for range n {
-		conn, err := t.dial()
+// idle opens connections that say nothing, up to n and for so long; the caller
+// closes them.
+func idle(t target, n int, limit time.Duration) (conns []net.Conn, err error) {
+	for end := time.Now().Add(limit); len(conns) < n && time.Now().Before(end); {
+		conn, err := t.dial("/idle")
 		if err != nil {
 			return conns, fmt.Errorf("connection %d: %w", len(conns)+1, err)
 		}
@@ -333,32 +204,24 @@ func idle(t target, n int) (conns []net.Conn, err error) {
 }
 
 // churn opens, says one thing, and closes, so many at a time, until ctx is done.
-func churn(ctx context.Context, t target, workers int, counter *atomic.Uint64) error {
+func churn(ctx context.Context, t target, m *messages, workers int, counter *atomic.Uint64) error {
 	errs := make([]error, workers)
 	var running sync.WaitGroup
 	for i := range workers {
-		running.Add(1)
-		go func() {
-			defer running.Done()
-			for ctx.Err() == nil {
-				if errs[i] = one(t, uint64(i)); errs[i] != nil {
-					return
+		running.Go(func() {
+			for ctx.Err() == nil && errs[i] == nil {
+				if errs[i] = one(t, m, i, workers); errs[i] == nil {
+					counter.Add(1)
 				}
-				counter.Add(1)
 			}
-		}()
+		})
 	}
 	running.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return first(errs)
 }
 
-func one(t target, seed uint64) error {
-	c, err := newClient(t, 64, jsonBody, seed)
+func one(t target, m *messages, i, of int) error {
+	c, err := newClient(t, m, i, of)
 	if err != nil {
 		return err
 	}
@@ -371,12 +234,13 @@ func one(t target, seed uint64) error {
 			return err
 		}
 	}
-	// A close frame and its answer (the echo sends it back), as a real client ends.
-	bye := wire.AppendFrame(nil, wire.Head(true, 0, tape.Close), tape.AppendClose(nil, 1000, ""), &c.key)
-	if _, err := c.conn.Write(bye); err != nil {
+	if err := c.bye(); err != nil {
 		return err
 	}
-	var answer [4]byte
-	_, err = io.ReadFull(c.conn, answer[:])
-	return err
+	for !c.ended {
+		if _, err := c.receive(); err != nil {
+			return err
+		}
+	}
+	return nil
 }

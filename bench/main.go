@@ -8,9 +8,13 @@
 // CPU time of a proxy can be told from that of the load:
 //
 //	bench run [-quick]          the runner
-//	bench echo ADDR             a server that sends every message back
+//	bench echo ADDR             a server that answers every message
 //	bench relay ADDR UPSTREAM   a bare TCP relay (io.Copy, which splices)
 //	bench pump ADDR UPSTREAM    gorilla/websocket: ReadMessage, WriteMessage
+//
+// The other proxies are taken where they are found: nginx, haproxy, caddy and
+// mitmdump on the PATH, mockttp in bench/peers/node_modules. `make bench-peers`
+// installs them.
 package main
 
 import (

@@ -4,6 +4,8 @@ package main
 
 import (
 	"bufio"
+	"crypto/sha1"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net"
@@ -31,35 +33,45 @@ func accept(addr string, serve func(net.Conn)) error {
 	}
 }
 
-const switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-
-const request = "GET /bench HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+// switching accepts a handshake (RFC 6455 section 4.2.2).
+func switching(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " +
+		base64.StdEncoding.EncodeToString(sum[:]) + "\r\n\r\n"
+}
 
 const chunk = 64 << 10
 
-// echo answers every frame with the same frame, unmasked, a chunk at a time.
+// echo answers every frame, a chunk at a time, with the same frame unmasked; at
+// talkPath with every byte of a message flipped (see flip).
 func echo(addr string) error {
 	return accept(addr, func(conn net.Conn) {
 		defer conn.Close()
 		r := bufio.NewReaderSize(conn, 512)
-		if _, err := http.ReadRequest(r); err != nil {
+		req, err := http.ReadRequest(r)
+		if err != nil {
 			return
 		}
-		if _, err := io.WriteString(conn, switching); err != nil {
+		if _, err := io.WriteString(conn, switching(req.Header.Get("Sec-WebSocket-Key"))); err != nil {
 			return
 		}
 		early, _ := r.Peek(r.Buffered())
 		walker := wire.NewWalker(tape.Client, false)
 		var parts []tape.Part
 		var out []byte
+		var flips uint32 // in each byte of the current frame
 		answer := func(in []byte) error {
 			parts, out = walker.Walk(parts[:0], in), out[:0]
 			for i := range parts {
 				p := &parts[i]
 				if p.Begin {
 					out = wire.AppendHeader(out, p.Head, p.Len, nil)
+					flips = 0
+					if _, _, op := wire.Split(p.Head); req.URL.Path == talkPath && !op.Control() {
+						flips = flip * 0x01010101
+					}
 				}
-				out = wire.AppendMasked(out, p.Payload, p.Mask, p.MaskOffset)
+				out = wire.AppendMasked(out, p.Payload, p.Mask^flips, p.MaskOffset)
 			}
 			_, err := conn.Write(out)
 			return err

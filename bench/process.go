@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -11,72 +12,139 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
-// process is a proxy or the echo, ended by its own pid.
+// process is a proxy, the echo or a reader, ended by its own pid.
 type process struct {
 	cmd  *exec.Cmd
-	addr string
-	dir  string // its files
+	dir  string        // its files
+	log  string        // where its stderr goes
+	done chan struct{} // closed when it has ended
 }
 
-// freeAddr is an address where nothing listens now.
-func freeAddr() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer ln.Close()
-	return ln.Addr().String(), nil
+// children are the processes that run, so that an interrupted run leaves none behind.
+var children struct {
+	sync.Mutex
+	over    bool // nothing is started any more
+	running map[*process]bool
 }
 
-// startProcess runs a command and waits until its address accepts connections.
-func startProcess(addr, dir string, command ...string) (*process, error) {
-	p := &process{cmd: exec.Command(command[0], command[1:]...), addr: addr, dir: dir}
-	log, err := os.Create(filepath.Join(dir, "log"))
+// spawn runs a command. Its stdout is thrown away.
+func spawn(dir string, command ...string) (*process, error) {
+	log, err := os.CreateTemp(dir, "log-")
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	p.cmd.Stdout, p.cmd.Stderr = log, log
+	p := &process{cmd: exec.Command(command[0], command[1:]...), dir: dir, log: log.Name(), done: make(chan struct{})}
+	p.cmd.Stderr = log
+	children.Lock()
+	defer children.Unlock()
+	if children.over {
+		return nil, errors.New("interrupted")
+	}
 	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	if children.running == nil {
+		children.running = map[*process]bool{}
+	}
+	children.running[p] = true
+	go func() {
+		_ = p.cmd.Wait()
+		children.Lock()
+		delete(children.running, p)
+		children.Unlock()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+// startProcess runs a command and waits until its address accepts connections.
+func startProcess(addr, dir string, command ...string) (*process, error) {
+	p, err := spawn(dir, command...)
+	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
+		if conn, err := net.Dial("tcp", addr); err == nil {
 			return p, conn.Close()
 		}
 		select {
+		case <-p.done:
+			return nil, fmt.Errorf("%s ended: %s", command[0], p.said())
 		case <-ctx.Done():
 			p.stop()
-			text, _ := os.ReadFile(log.Name())
-			return nil, fmt.Errorf("%s does not listen on %s: %s", command[0], addr, text)
+			return nil, fmt.Errorf("%s does not listen on %s: %s", command[0], addr, p.said())
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }
 
-// stop ends the process and its children.
-func (p *process) stop() {
-	if p == nil {
-		return
-	}
-	_ = p.cmd.Process.Signal(os.Interrupt)
-	done := make(chan struct{})
-	go func() { _ = p.cmd.Wait(); close(done) }()
+// said is the end of what it wrote to stderr.
+func (p *process) said() string {
+	text, _ := os.ReadFile(p.log)
+	return strings.TrimSpace(string(text[max(0, len(text)-600):]))
+}
+
+// alive reports an error if the process has ended by itself.
+func (p *process) alive() error {
 	select {
-	case <-done:
+	case <-p.done:
+		return fmt.Errorf("%s ended: %s", strings.Join(p.cmd.Args, " "), p.said())
+	default:
+		return nil
+	}
+}
+
+// stop ends the process, with its children if it does not end by itself. It may
+// be called again.
+func (p *process) stop() {
+	_ = p.cmd.Process.Signal(os.Interrupt)
+	select {
+	case <-p.done:
 	case <-time.After(10 * time.Second):
-		for _, pid := range family(p.cmd.Process.Pid) {
-			if child, err := os.FindProcess(pid); err == nil {
-				_ = child.Kill()
+		p.kill()
+		<-p.done
+	}
+}
+
+func (p *process) kill() {
+	for _, pid := range family(p.cmd.Process.Pid) {
+		if child, err := os.FindProcess(pid); err == nil {
+			_ = child.Kill()
+		}
+	}
+}
+
+// endChildren ends all that runs, for good: with SIGINT and, after a second,
+// by force.
+func endChildren() {
+	children.Lock()
+	children.over = true
+	var left []*process
+	for p := range children.running {
+		_ = p.cmd.Process.Signal(os.Interrupt)
+		left = append(left, p)
+	}
+	children.Unlock()
+	second := time.After(time.Second)
+	for _, p := range left {
+		select {
+		case <-p.done:
+			continue
+		case <-second:
+		}
+		for _, p := range left {
+			if p.alive() == nil {
+				p.kill()
 			}
 		}
-		<-done
+		return
 	}
 }
 

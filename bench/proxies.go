@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 )
 
@@ -14,15 +13,21 @@ import (
 // upstream. Without a command the load goes to the upstream itself.
 type proxy struct {
 	name    string
-	needs   string // a program that must be there
+	needs   string // a peer that must be there
 	command func(b *bench, dir, listen, upstream string) ([]string, error)
 	tls     bool // it serves wss
+	records bool // to tapePath
+	far     bool // so far from wstape that one round shows it
+	maxIdle int  // connections that it can hold here, if not all that are asked for
+	failed  bool // it did not start and is not tried again
 }
+
+func tapePath(dir string) string { return filepath.Join(dir, "t.db") }
 
 func proxies() []proxy {
 	wstape := func(flags ...string) func(*bench, string, string, string) ([]string, error) {
 		return func(b *bench, dir, listen, upstream string) ([]string, error) {
-			args := []string{b.wstape, "proxy", "ws://" + upstream, "--listen", listen, "--tape", filepath.Join(dir, "t.db"), "--quiet"}
+			args := []string{b.wstape, "proxy", "ws://" + upstream, "--listen", listen, "--tape", tapePath(dir), "--quiet"}
 			return append(args, flags...), nil
 		}
 	}
@@ -33,28 +38,22 @@ func proxies() []proxy {
 	}
 	return []proxy{
 		{name: "direct"},
-		{name: "relay", command: self("relay")},
-		{name: "wstape", command: wstape()},
+		{name: "relay", command: self("relay"), maxIdle: 3000}, // 6 file descriptors each
+		{name: "wstape", command: wstape(), records: true},
 		{name: "wstape --no-record", command: wstape("--no-record")},
-		{name: "pump", command: self("pump")},
+		{name: "pump", command: self("pump"), far: true},
 		{name: "nginx", needs: "nginx", command: nginx("4k", false)},
 		{name: "nginx 64k", needs: "nginx", command: nginx("64k", false)},
 		{name: "haproxy", needs: "haproxy", command: haproxy},
-		{name: "mitmproxy", needs: "mitmdump", command: mitmproxy},
-		{name: "caddy", needs: "caddy", command: caddy},
-		{name: "wstape wss", tls: true, command: func(b *bench, dir, listen, upstream string) ([]string, error) {
+		{name: "caddy", needs: "caddy", command: caddy(false)},
+		{name: "mockttp", needs: "mockttp", command: mockttp, far: true, maxIdle: 1000},
+		{name: "mitmproxy", needs: "mitmproxy", command: mitmproxy, far: true, maxIdle: 1000},
+		{name: "wstape wss", tls: true, records: true, command: func(b *bench, dir, listen, upstream string) ([]string, error) {
 			return wstape("--tls-cert", b.cert, "--tls-key", b.key)(b, dir, listen, upstream)
 		}},
 		{name: "nginx wss", tls: true, needs: "nginx", command: nginx("64k", true)},
+		{name: "caddy wss", tls: true, needs: "caddy", command: caddy(true)},
 	}
-}
-
-func (p *proxy) installed() bool {
-	if p.needs == "" {
-		return true
-	}
-	_, err := exec.LookPath(p.needs)
-	return err == nil
 }
 
 func writeConfig(dir, name, text string) (string, error) {
@@ -112,7 +111,32 @@ func mitmproxy(_ *bench, dir, listen, upstream string) ([]string, error) {
 		"--mode", "reverse:http://" + upstream, "--listen-host", host, "--listen-port", port}, err
 }
 
-func caddy(_ *bench, dir, listen, upstream string) ([]string, error) {
-	path, err := writeConfig(dir, "Caddyfile", fmt.Sprintf("{\n admin off\n auto_https off\n}\nhttp://%s {\n reverse_proxy %s\n}\n", listen, upstream))
-	return []string{"caddy", "run", "--config", path}, err
+func caddy(secure bool) func(*bench, string, string, string) ([]string, error) {
+	return func(b *bench, dir, listen, upstream string) ([]string, error) {
+		host, port, err := net.SplitHostPort(listen)
+		if err != nil {
+			return nil, err
+		}
+		site, cert := "http://:"+port, ""
+		if secure {
+			site, cert = "https://:"+port, fmt.Sprintf("tls %s %s", b.cert, b.key)
+		}
+		path, err := writeConfig(dir, "Caddyfile", fmt.Sprintf(`
+{
+	admin off
+	auto_https off
+}
+%s {
+	bind %s
+	%s
+	reverse_proxy %s
+}
+`, site, host, cert, upstream))
+		return []string{"caddy", "run", "--config", path, "--adapter", "caddyfile"}, err
+	}
+}
+
+func mockttp(_ *bench, _, listen, upstream string) ([]string, error) {
+	script, err := filepath.Abs(filepath.Join(peersDir, "mockttp.mjs"))
+	return []string{"node", script, listen, upstream}, err
 }

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -14,12 +13,14 @@ import (
 	"flag"
 	"fmt"
 	"math/big"
+	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -30,133 +31,18 @@ type bench struct {
 	wstape    string // the program that is measured
 	cert, key string
 	upstream  string
+	found     found
 	window    time.Duration // how long each measurement takes
+	warmUp    time.Duration // how long a closed loop runs before it is measured
+	disk      time.Duration // how long the longest disk scenario takes
 	rounds    int
-	idleConns int
+	idle      int
 	results   map[string]map[string][]sample // by scenario and proxy, a sample a round
-}
-
-// sample is what one round of one scenario gave: numbers by column.
-type sample map[string]float64
-
-// scenario is a load and the columns that it fills.
-type scenario struct {
-	name    string
-	columns []string
-	tls     bool
-	run     func(b *bench, t target, p *process) (sample, error)
-}
-
-func scenarios(idleConns int) []scenario {
-	rate := []string{"msg/s", "MB/s", "CPU µs/msg"}
-	return []scenario{
-		{"128 B × 64 × 16, json", rate, false, closed{64, 16, 128, jsonBody}.measure},
-		{"4 KiB × 64 × 8, json", rate, false, closed{64, 8, 4096, jsonBody}.measure},
-		{"4 KiB × 64 × 8, noise", rate, false, closed{64, 8, 4096, noiseBody}.measure},
-		{"1 MiB × 4 × 2, noise", rate, false, closed{4, 2, 1 << 20, noiseBody}.measure},
-		{"one in flight, 128 B", []string{"p50 µs", "p99 µs"}, false, latency},
-		{"open loop: 5,000/s of 256 B, 50 conns", []string{"p50 µs", "p99 µs"}, false, openLoopLatency},
-		{fmt.Sprintf("idle, %d conns", idleConns), []string{"KiB/conn"}, false, idleMemory},
-		{"new connections, 32 at a time", []string{"conns/s", "CPU µs/conn"}, false, churnRate},
-		{"wss: 128 B × 64 × 16, json", rate, true, closed{64, 16, 128, jsonBody}.measure},
-		{"wss: 4 KiB × 64 × 8, json", rate, true, closed{64, 8, 4096, jsonBody}.measure},
-	}
-}
-
-// warmUp is how long a load runs before it is measured.
-const warmUp = 400 * time.Millisecond
-
-func (l closed) measure(b *bench, t target, p *process) (sample, error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	var counter atomic.Uint64
-	wait, err := l.start(ctx, t, &counter, nil)
-	if err != nil {
-		return nil, err
-	}
-	time.Sleep(warmUp)
-	messages, cpu, began := counter.Load(), p.cpu(), time.Now()
-	time.Sleep(b.window)
-	messages, cpu = 2*(counter.Load()-messages), p.cpu()-cpu
-	seconds := time.Since(began).Seconds()
-	cancel()
-	if err := wait(); err != nil {
-		return nil, err
-	}
-	if messages == 0 {
-		return nil, errors.New("nothing came back")
-	}
-	n := float64(messages)
-	return sample{"msg/s": n / seconds, "MB/s": n * float64(l.size) / seconds / 1e6, "CPU µs/msg": float64(cpu.Microseconds()) / n}, nil
-}
-
-func latency(b *bench, t target, _ *process) (sample, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), b.window)
-	defer cancel()
-	var counter atomic.Uint64
-	var times []time.Duration
-	wait, err := closed{1, 1, 128, jsonBody}.start(ctx, t, &counter, &times)
-	if err != nil {
-		return nil, err
-	}
-	if err := wait(); err != nil {
-		return nil, err
-	}
-	return quantiles(times), nil
-}
-
-func quantiles(times []time.Duration) sample {
-	us := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e3 }
-	return sample{"p50 µs": us(quantile(times, 0.5)), "p99 µs": us(quantile(times, 0.99))}
-}
-
-func openLoopLatency(b *bench, t target, _ *process) (sample, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), b.window+time.Second)
-	defer cancel()
-	times, err := openLoop(ctx, t, 50, 256, 5000, time.Second)
-	if err != nil {
-		return nil, err
-	}
-	return quantiles(times), nil
-}
-
-func idleMemory(b *bench, t target, p *process) (sample, error) {
-	if p == nil {
-		return sample{}, nil
-	}
-	// A few sessions first, so that what is allocated once is not counted.
-	first, err := idle(t, 50)
-	before := p.rss()
-	var more int
-	if err == nil {
-		conns, idleErr := idle(t, b.idleConns)
-		first, more, err = append(first, conns...), len(conns), idleErr
-	}
-	time.Sleep(b.window) // until the tape is written and the heap collected as far as it will be
-	after := p.rss()
-	for _, conn := range first {
-		_ = conn.Close()
-	}
-	if more == 0 {
-		return nil, err
-	}
-	return sample{"KiB/conn": float64(after-before) / 1024 / float64(more)}, err
-}
-
-func churnRate(b *bench, t target, p *process) (sample, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), b.window)
-	defer cancel()
-	var counter atomic.Uint64
-	cpu, began := p.cpu(), time.Now()
-	if err := churn(ctx, t, 32, &counter); err != nil {
-		return nil, err
-	}
-	n := float64(counter.Load())
-	return sample{"conns/s": n / time.Since(began).Seconds(), "CPU µs/conn": float64((p.cpu() - cpu).Microseconds()) / n}, nil
+	failures  int                            // measurements of wstape that failed
 }
 
 func run(args []string) error {
-	b := &bench{results: map[string]map[string][]sample{}}
+	b := &bench{results: map[string]map[string][]sample{}, warmUp: 300 * time.Millisecond}
 	flags := flag.NewFlagSet("bench run", flag.ContinueOnError)
 	quick := flags.Bool("quick", false, "one short round of each")
 	only := flags.String("only", "", "only scenarios whose name contains this")
@@ -164,13 +50,14 @@ func run(args []string) error {
 	out := flags.String("out", "bench/RESULTS.md", "write the results to this file")
 	flags.StringVar(&b.wstape, "wstape", "", "measure this program instead of building one")
 	flags.IntVar(&b.rounds, "rounds", 5, "rounds")
-	flags.DurationVar(&b.window, "window", 2*time.Second, "how long each measurement takes")
-	flags.IntVar(&b.idleConns, "idle", 9000, "idle connections")
+	flags.DurationVar(&b.window, "window", time.Second, "how long each measurement takes")
+	flags.DurationVar(&b.disk, "disk", 20*time.Second, "how long the longest disk scenario takes")
+	flags.IntVar(&b.idle, "idle", 9000, "idle connections; a ninth as many over wss")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *quick {
-		b.rounds, b.window, b.idleConns = 1, 500*time.Millisecond, 500
+		b.rounds, b.window, b.warmUp, b.disk, b.idle = 1, 200*time.Millisecond, 100*time.Millisecond, 2*time.Second, 450
 	}
 	stop, err := b.prepare()
 	if err != nil {
@@ -179,23 +66,31 @@ func run(args []string) error {
 	defer stop()
 	list := slices.DeleteFunc(proxies(), func(p proxy) bool {
 		wanted := *who == "" || p.name == "direct" || p.name == "relay" || slices.Contains(strings.Split(*who, ","), p.name)
-		return !wanted || !p.installed()
+		return !wanted || !b.found.has(&p)
 	})
 	for round := range b.rounds {
-		for _, s := range scenarios(b.idleConns) {
-			if !strings.Contains(s.name, *only) {
+		for _, s := range scenarios() {
+			if !strings.Contains(s.name, *only) || s.once && round > 0 {
 				continue
 			}
 			for i := range list {
-				if p := &list[i]; p.tls == s.tls || p.name == "direct" && !s.tls {
-					b.measure(round, &s, p)
+				if p := &list[i]; s.takes(p) && !p.failed && (round == 0 || !p.far) {
+					got, err := b.once(&s, p)
+					b.keep(round, s.name, p.name, got, err)
 				}
+			}
+			if s.file {
+				got, err := b.writeFile()
+				b.keep(round, s.name, fileRow, got, err)
 			}
 		}
 	}
 	text := b.report(list, args)
 	fmt.Print(text)
-	return os.WriteFile(*out, []byte(text), 0o644)
+	if b.failures > 0 {
+		err = fmt.Errorf("%d measurements of wstape failed", b.failures)
+	}
+	return errors.Join(err, os.WriteFile(*out, []byte(text), 0o644))
 }
 
 // prepare builds what is measured and starts the echo.
@@ -206,42 +101,44 @@ func (b *bench) prepare() (stop func(), err error) {
 	if b.dir, err = os.MkdirTemp("", "wstape-bench-"); err != nil {
 		return nil, err
 	}
+	stop = func() { endChildren(); _ = os.RemoveAll(b.dir) }
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		stop()
+		os.Exit(130)
+	}()
+	if err := b.build(); err != nil {
+		stop()
+		return nil, err
+	}
+	b.found = look()
+	return stop, nil
+}
+
+func (b *bench) build() error {
 	if b.wstape == "" {
 		b.wstape = filepath.Join(b.dir, "wstape")
 		if out, err := exec.Command("go", "build", "-o", b.wstape, ".").CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("build wstape: %w\n%s", err, out)
+			return fmt.Errorf("build wstape: %w\n%s", err, out)
 		}
 	}
 	if err := b.certify(); err != nil {
-		return nil, err
+		return err
 	}
+	var err error
 	if b.upstream, err = freeAddr(); err != nil {
-		return nil, err
+		return err
 	}
-	echo, err := startProcess(b.upstream, b.dir, b.self, "echo", b.upstream)
-	if err != nil {
-		return nil, err
-	}
-	return func() { echo.stop(); _ = os.RemoveAll(b.dir) }, nil
+	_, err = startProcess(b.upstream, b.dir, b.self, "echo", b.upstream)
+	return err
 }
 
-// measure runs one scenario through one freshly started proxy.
-func (b *bench) measure(round int, s *scenario, p *proxy) {
-	got, err := b.once(s, p)
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "round %d, %s, %s: %v\n", round+1, s.name, p.name, err)
-		return
-	}
-	fmt.Fprintf(os.Stderr, "round %d, %s, %s: %v\n", round+1, s.name, p.name, got)
-	if b.results[s.name] == nil {
-		b.results[s.name] = map[string][]sample{}
-	}
-	b.results[s.name][p.name] = append(b.results[s.name][p.name], got)
-}
-
+// once runs one scenario through one freshly started proxy.
 func (b *bench) once(s *scenario, p *proxy) (sample, error) {
 	if p.command == nil {
-		return s.run(b, target{addr: b.upstream}, nil)
+		return s.run(b, subject{proxy: p, target: target{addr: b.upstream}})
 	}
 	dir, err := os.MkdirTemp(b.dir, "proxy-")
 	if err != nil {
@@ -258,10 +155,44 @@ func (b *bench) once(s *scenario, p *proxy) (sample, error) {
 	}
 	running, err := startProcess(addr, dir, command...)
 	if err != nil {
+		p.failed = true
 		return nil, err
 	}
 	defer running.stop()
-	return s.run(b, target{addr: addr, tls: p.tls}, running)
+	got, err := s.run(b, subject{proxy: p, target: target{addr: addr, tls: p.tls}, process: running})
+	if err != nil {
+		return nil, errors.Join(err, running.alive())
+	}
+	return got, nil
+}
+
+// keep takes what a measurement gave; one that failed is told and has no row.
+func (b *bench) keep(round int, scenario, row string, got sample, err error) {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "round %d, %s, %s: %v\n", round+1, scenario, row, err)
+		if strings.HasPrefix(row, "wstape") {
+			b.failures++
+		}
+		return
+	}
+	if got == nil {
+		return
+	}
+	fmt.Fprintf(os.Stderr, "round %d, %s, %s: %v\n", round+1, scenario, row, got)
+	if b.results[scenario] == nil {
+		b.results[scenario] = map[string][]sample{}
+	}
+	b.results[scenario][row] = append(b.results[scenario][row], got)
+}
+
+// freeAddr is an address where nothing listens now.
+func freeAddr() (string, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer ln.Close()
+	return ln.Addr().String(), nil
 }
 
 // certify makes a certificate for the wss scenarios.
