@@ -45,7 +45,7 @@ type Sealer struct {
 
 // NewSealer makes the compressors, which are worth keeping.
 func NewSealer() *Sealer {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(4),
 		zstd.WithEncoderCRC(false), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(1<<18))
 	if err != nil {
 		panic(err) // only for options that contradict each other

@@ -60,7 +60,6 @@ func (s *Store) write(b record.Batch, merge merging) error {
 		return c
 	}
 	s.beginWrite(&b)
-	var values []value
 	for _, e := range b.Entries {
 		l, err := s.lively(e.N)
 		if err != nil {
@@ -85,18 +84,19 @@ func (s *Store) write(b record.Batch, merge merging) error {
 			}
 			get(seg.Session, l)
 		}
-		values = changes[seg.Session].add(s, seg, values)
+		changes[seg.Session].add(s, seg)
 	}
 	for _, n := range s.overdue(merge) {
-		values = get(n, s.live[n]).merge(s, values)
+		get(n, s.live[n]).merge(s)
 	}
 	for _, c := range order {
 		if c.entry.State != tape.Open || c.fresh >= s.directBytes {
-			values = c.merge(s, values)
+			c.merge(s)
 		}
 		c.keep()
 		c.store = c.store || c.entry.Size-c.live.counted >= countBytes
 	}
+	values := s.packBlocks()
 	for _, w := range b.Windows {
 		if changes[w.Session] == nil && s.live[w.Session] == nil {
 			continue
@@ -137,12 +137,14 @@ func (s *Store) beginWrite(b *record.Batch) {
 	for i := range b.Segments {
 		size += len(b.Segments[i].Raw)
 	}
-	s.made, s.latest.made = 0, s.latest.made[:0]
+	s.packing, s.latest.made = s.packing[:0], s.latest.made[:0]
 	s.blockCodec, s.db.AllocSize = record.Zstd, calmAlloc
 	if size > hurryBytes {
 		s.blockCodec, s.db.AllocSize = record.S2, hurryAlloc
 	}
-	s.scratch.reset()
+	for i := range s.packers {
+		s.packers[i].room.reset()
+	}
 }
 
 // lively returns the live session of that number, a new one if there is none.
@@ -169,42 +171,40 @@ func (s *Store) lively(n uint64) (*live, error) {
 }
 
 // add takes a segment into the session's stream. What is there already is left out.
-func (c *change) add(s *Store, seg *record.Segment, values []value) []value {
+func (c *change) add(s *Store, seg *record.Segment) {
 	end := c.rest.End()
 	if n := len(c.tail); n > 0 {
 		end = c.tail[n-1].End()
 	}
 	if seg.Offset < end {
-		return values
+		return
 	}
 	if seg.Offset > end {
-		values = c.merge(s, values) // something is missing between: they cannot be one segment
+		c.merge(s) // something is missing between: they cannot be one segment
 	}
 	c.tail = append(c.tail, *seg)
 	c.fresh += len(seg.Raw)
 	if len(c.rest.Raw)+c.fresh >= s.blockBytes {
-		return c.merge(s, values)
+		c.merge(s)
 	}
-	return values
 }
 
 // merge makes a block of what is in no block yet.
-func (c *change) merge(s *Store, values []value) []value {
+func (c *change) merge(s *Store) {
 	for i := range c.live.cut {
-		values = c.sealBlock(s, &c.live.cut[i], nil, values)
+		s.block(c.live, &c.live.cut[i], nil)
 	}
 	pieces := c.tail
 	if len(c.rest.Raw) > 0 {
 		pieces = append([]record.Segment{c.rest}, c.tail...)
 	}
 	if len(pieces) == 0 {
-		return values
+		return
 	}
-	values = c.sealBlock(s, &pieces[0], pieces[1:], values)
+	s.block(c.live, &pieces[0], pieces[1:])
 	// A new buffer: a failed write must find its data again.
 	c.rest = record.Segment{Session: pieces[0].Session, Offset: pieces[len(pieces)-1].End()}
 	c.tail, c.fresh, c.merged = nil, 0, true
-	return values
 }
 
 // keep takes what goes into a tail along in memory, to be merged later.
@@ -218,46 +218,14 @@ func (c *change) keep() {
 	}
 }
 
-// sealBlock packs a segment and those that follow it directly. Blocks are numbered in the order in which they are written, because
+// block takes a segment, and those that follow it directly, on the list of blocks
+// to pack. They are numbered in the order in which they are written, because
 // bbolt rewrites the neighbours of what it inserts: those of a block are then
 // the newest ones, which were just written, and not a few of each session's.
-func (c *change) sealBlock(s *Store, seg *record.Segment, more []record.Segment, values []value) []value {
-	s.made++
-	n := number(s.lastBlock + s.made)
-	at := value{in: blocks, key: n}
-	if len(more) == 0 && len(seg.Raw) > tinyBody {
-		codec := s.blockCodec
-		if codec == record.S2 && c.live.noise && !seg.Shrinks() {
-			codec = record.Plain
-		}
-		room := s.scratch.room(record.MaxSealed(len(seg.Raw)))
-		at.bytes, c.live.noise = s.sealer.SealSegment(room, place(blocks, n), seg, codec)
-		if !c.live.noise {
-			s.scratch.take(len(at.bytes))
-		}
-	} else {
-		raws := make([][]byte, len(more))
-		for i := range more {
-			raws[i] = more[i].Raw
-		}
-		s.body = record.AppendTail(s.body[:0], seg, raws...)
-		at = s.sealScratch(blocks, n, s.blockCodec)
-	}
-	s.latest.made = append(s.latest.made, ref{seg.Session, seg.Offset, s.lastBlock + s.made})
-	return append(values, at)
-}
-
-// tinyBody is where zstd's tables cost more than they save.
-const tinyBody = 1 << 10
-
-// sealScratch packs s.body into memory that every write uses again.
-func (s *Store) sealScratch(in bucket, key []byte, codec record.Codec) value {
-	if len(s.body) < tinyBody {
-		codec = record.S2
-	}
-	sealed := s.sealer.AppendSealed(s.scratch.room(record.MaxSealed(len(s.body))), place(in, key), s.body, codec)
-	s.scratch.take(len(sealed))
-	return value{in, key, sealed}
+func (s *Store) block(l *live, seg *record.Segment, more []record.Segment) {
+	n := s.lastBlock + uint64(len(s.packing)) + 1
+	s.packing = append(s.packing, packing{live: l, key: number(n), segment: *seg, more: more, codec: s.blockCodec})
+	s.latest.made = append(s.latest.made, ref{seg.Session, seg.Offset, n})
 }
 
 // overdue lists the sessions whose tails must go: all of them, or those in the
@@ -293,13 +261,14 @@ func (s *Store) tailOf(order []*change) tail {
 }
 
 func (s *Store) sealTail(order []*change, key uint64) value {
-	s.body = s.body[:0]
+	p := &s.packers[0]
+	p.body = p.body[:0]
 	for _, c := range order {
 		for i := range c.tail {
-			s.body = record.AppendTail(s.body, &c.tail[i])
+			p.body = record.AppendTail(p.body, &c.tail[i])
 		}
 	}
-	return s.sealScratch(tails, number(key), record.S2)
+	return value{tails, number(key), p.pack(s.sealer, place(tails, number(key)), record.S2)}
 }
 
 func (s *Store) storeEntries(order []*change, values []value) ([]value, error) {
@@ -417,7 +386,8 @@ func (s *Store) apply(order []*change, freed map[uint64]bool, newTail tail) {
 			delete(s.live, n)
 		}
 	}
-	s.lastBlock += s.made
+	s.lastBlock += uint64(len(s.packing))
+	clear(s.packing) // it points to the batch
 	s.tails = slices.DeleteFunc(s.tails, func(t tail) bool {
 		if freed[t.key] {
 			s.tailSize -= t.size

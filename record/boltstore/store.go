@@ -40,12 +40,11 @@ type Store struct {
 
 	mu         sync.Mutex // one writer at a time; also guards what follows
 	written    int        // bytes since the last forget
-	body       []byte     // scratch: what is packed next
-	scratch    arena      // what the write under way has packed
+	packing    []packing  // blocks of the write under way
+	packers    []packer
 	latest     latest
 	blockCodec record.Codec // for the blocks of the write under way
 	lastBlock  uint64       // highest number of a block in the file
-	made       uint64       // blocks of the write under way
 	last       uint64       // highest session number given out
 	stored     uint64       // highest session number in the file
 	live       map[uint64]*live
@@ -108,7 +107,7 @@ func openStore(path string, readOnly bool, patience time.Duration) (s *Store, er
 		return nil, fmt.Errorf("open tape %s: %w", path, err)
 	}
 	s = &Store{
-		path: path, readOnly: readOnly, sealer: record.NewSealer(), live: map[uint64]*live{}, latest: latest{refs: map[uint64][]ref{}, max: maxLatest},
+		path: path, readOnly: readOnly, sealer: record.NewSealer(), live: map[uint64]*live{}, packers: newPackers(), latest: latest{refs: map[uint64][]ref{}, max: maxLatest},
 		blockBytes: blockBytes, directBytes: directBytes, tailBytes: tailBytes,
 	}
 	err = guard(func() error {
