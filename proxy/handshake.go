@@ -239,20 +239,13 @@ func (s *session) shake(w http.ResponseWriter, r *http.Request, route *Route, ta
 	if removed := filterOffer(h); removed != nil {
 		s.tap.Note("taken out of the offer, because wstape cannot follow it: "+strings.Join(removed, ", "), "wstape")
 	}
-	// The request's own context is done when the client has no more to say, but
-	// it may still want to hear.
-	ctx, abort := context.WithCancelCause(context.WithoutCancel(r.Context()))
+	// Not the request's own context, which is done when the client has no more to
+	// say: it may still want to hear.
+	ctx, abort := context.WithCancelCause(context.Background())
 	defer abort(nil)
-	s.mu.Lock()
-	s.abort = abort
-	hanging := s.hanging.Load()
-	s.mu.Unlock()
-	if hanging != nil {
-		abort(errClosing) // the shutdown came before there was anything to abort
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, p.config.HandshakeTimeout,
-		fmt.Errorf("no answer within %v (limits.handshake_timeout)", p.config.HandshakeTimeout))
-	defer cancel()
+	defer time.AfterFunc(p.config.HandshakeTimeout, func() { abort(p.late) }).Stop()
+	s.setAbort(abort)
+	defer s.setAbort(nil)
 	up, err := u.handshake(ctx, w, r, target, h, p.config.HandshakeBytes)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {

@@ -162,7 +162,9 @@ func (l *link) readFailed(err error) bool {
 	case isEOF(err) && !s.torn[from].Load():
 		l.tail()
 		s.end(tape.Ending{Kind: tape.EndEOF, From: &from})
-		closeWrite(l.dst)
+		if s.eofs.Add(1) < 2 { // after the second, closing the connections says it
+			closeWrite(l.dst)
+		}
 		s.wind()
 	case isEOF(err), isReset(err):
 		l.tail()

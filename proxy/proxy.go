@@ -56,6 +56,7 @@ type Proxy struct {
 	config Config
 	server *http.Server
 	cut    context.CancelCauseFunc // ends what is under way in net/http
+	late   error                   // why a handshake is given up
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
@@ -83,7 +84,8 @@ func New(c Config) *Proxy {
 	if c.Record == nil {
 		c.Record = func(tape.Session) (Tap, error) { return discard{}, nil }
 	}
-	p := &Proxy{config: c, sessions: map[*session]struct{}{}}
+	p := &Proxy{config: c, sessions: map[*session]struct{}{},
+		late: fmt.Errorf("no answer within %v (limits.handshake_timeout)", c.HandshakeTimeout)}
 	for i := range c.Routes {
 		c.Routes[i].Upstream.prepare(p)
 	}

@@ -24,6 +24,7 @@ type session struct {
 	legs     [2]net.Conn  // by side
 	links    [2]link      // by the side that sends
 	ended    atomic.Int32 // links that are done
+	eofs     atomic.Int32 // those of them that came to an EOF
 
 	// What the links look at after every read. Each is set once, and then the
 	// links are woken: by a deadline, or by closing what they read.
@@ -90,6 +91,17 @@ func (s *session) finish() {
 	}
 	s.tap.End(*ending)
 	s.proxy.leave(s)
+}
+
+// setAbort says what ends the handshake; nil when it is over, so that a session
+// does not keep what belonged to it.
+func (s *session) setAbort(abort context.CancelCauseFunc) {
+	s.mu.Lock()
+	s.abort = abort
+	s.mu.Unlock()
+	if abort != nil && s.hanging.Load() != nil {
+		abort(errClosing) // the shutdown came before there was anything to abort
+	}
 }
 
 // end notes why the session ends; the first reason stays.

@@ -155,7 +155,7 @@ func (u *Upstream) prepare(p *Proxy) {
 		scheme = "https"
 	}
 	transport := &http.Transport{
-		DialContext:         u.dialRaw,
+		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return u.dialRaw(ctx, u.timeout) },
 		TLSClientConfig:     u.tlsConfig(),
 		TLSHandshakeTimeout: u.timeout,
 		DisableCompression:  true,
@@ -209,9 +209,9 @@ func (u *Upstream) host(r *http.Request) string {
 	return u.URL.Host
 }
 
-// dialRaw opens the connection below TLS.
-func (u *Upstream) dialRaw(ctx context.Context, _, _ string) (net.Conn, error) {
-	d := net.Dialer{Timeout: u.timeout}
+// dialRaw opens the connection below TLS; without a timeout, ctx bounds it.
+func (u *Upstream) dialRaw(ctx context.Context, timeout time.Duration) (net.Conn, error) {
+	d := net.Dialer{Timeout: timeout}
 	if u.Unix != "" {
 		return d.DialContext(ctx, "unix", u.Unix)
 	}
@@ -236,7 +236,7 @@ func (u *Upstream) tlsConfig() *tls.Config {
 
 // dial opens a connection that is ready for a handshake.
 func (u *Upstream) dial(ctx context.Context) (net.Conn, error) {
-	conn, err := u.dialRaw(ctx, "", "")
+	conn, err := u.dialRaw(ctx, 0)
 	if err != nil || !u.secure() {
 		return conn, err
 	}

@@ -1,7 +1,9 @@
 package record
 
 import (
+	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -69,6 +71,9 @@ type Recorder struct {
 	done    chan struct{}
 	bufs    buffers
 
+	batch Batch // of one flush and the next: only their memory stays
+	taken []taken
+
 	mu     sync.Mutex
 	room   sync.Cond // pending shrank
 	dirty  []*Tap
@@ -96,7 +101,7 @@ func NewRecorder(store Writer, opts Options) *Recorder {
 		opts.OnError = func(error) {}
 	}
 	if opts.newID == nil {
-		opts.newID = func() (tape.ID, error) { id, err := uuid.NewV7(); return tape.ID(id), err }
+		opts.newID = newIDs()
 	}
 	if opts.now == nil {
 		opts.now = time.Now
@@ -108,6 +113,19 @@ func NewRecorder(store Writer, opts Options) *Recorder {
 	r.room.L, r.flushed.L = &r.mu, &r.mu
 	go r.loop()
 	return r
+}
+
+// newIDs returns what makes UUIDv7s; reading random bytes for many at once saves
+// a system call for each.
+func newIDs() func() (tape.ID, error) {
+	var mu sync.Mutex
+	random := bufio.NewReaderSize(rand.Reader, 1<<10)
+	return func() (tape.ID, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		id, err := uuid.NewV7FromReader(random)
+		return tape.ID(id), err
+	}
 }
 
 // Begin opens a session that started now: the caller fills in what it knows in
@@ -238,8 +256,7 @@ func (r *Recorder) flush() {
 	r.turn++
 	r.mu.Unlock()
 
-	taken := make([]taken, 0, len(dirty))
-	batch := Batch{Entries: make([]Entry, 0, len(dirty)), Segments: make([]Segment, 0, len(dirty))}
+	batch, taken := r.batch, r.taken
 	var bytes int64
 	for _, t := range dirty {
 		part := t.take()
@@ -259,13 +276,13 @@ func (r *Recorder) flush() {
 	for i := range taken {
 		batch.Windows = taken[i].observe(&seen, batch.Windows)
 	}
-	again := r.retries()
+	retry := r.retries()
 	for len(dirty) > 0 {
 		err := r.store.Append(context.Background(), batch)
 		if changed := r.setErr(err); changed {
 			r.opts.OnError(err)
 		}
-		if err == nil || !again() {
+		if err == nil || !retry() {
 			break
 		}
 	}
@@ -275,6 +292,8 @@ func (r *Recorder) flush() {
 	for i := range batch.Segments {
 		r.bufs.put(&batch.Segments[i])
 	}
+	r.batch = Batch{Entries: again(batch.Entries), Segments: again(batch.Segments)}
+	r.taken = again(taken)
 	r.writing.Store(0)
 	r.pending.Add(-bytes)
 	r.mu.Lock()
@@ -282,6 +301,16 @@ func (r *Recorder) flush() {
 	r.room.Broadcast()
 	r.flushed.Broadcast()
 	r.mu.Unlock()
+}
+
+// again empties a slice so that the next flush may use it; a long one, of an
+// exceptional flush, is given back.
+func again[T any](s []T) []T {
+	if cap(s) > 1<<10 {
+		return nil
+	}
+	clear(s)
+	return s[:0]
 }
 
 // setErr notes how the last write went and reports whether that is news.
@@ -513,7 +542,9 @@ func (t *Tap) Answered(upstream string, status int, subprotocol string, extensio
 		s.State = tape.Refused
 	}
 	t.begun = true
-	t.watch = newWatcher(s, t.rec.opts.Inflate)
+	if needsWindows(s) || t.rec.opts.Feed != nil {
+		t.watch = newWatcher(s, t.rec.opts.Inflate)
+	}
 	t.touch()
 }
 
@@ -570,7 +601,7 @@ func (t *Tap) take() taken {
 // a live view should show.
 func (p *taken) observe(v *view, windows []Window) []Window {
 	w := p.watch
-	if w == nil {
+	if w == nil { // nobody looks, and nothing is needed to read it later
 		return windows
 	}
 	session := p.entry.Session

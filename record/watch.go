@@ -22,13 +22,15 @@ type watcher struct {
 }
 
 func newWatcher(s *tape.Session, inflate uint64) *watcher {
-	c := Compression(s)
 	lines := newAssembler(s, inflate, previewKeep, true)
 	lines.out.limit = followLimit
-	return &watcher{
-		lines:    lines,
-		takeover: c.On && !(c.NoTakeover[tape.Client] && c.NoTakeover[tape.Server]),
-	}
+	return &watcher{lines: lines, takeover: needsWindows(s)}
+}
+
+// needsWindows reports whether windows are needed to read the session from its middle.
+func needsWindows(s *tape.Session) bool {
+	c := Compression(s)
+	return c.On && !(c.NoTakeover[tape.Client] && c.NoTakeover[tape.Server])
 }
 
 // view gathers what one batch shows of all sessions.
