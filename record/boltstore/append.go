@@ -232,7 +232,7 @@ func (s *Store) block(l *live, seg *record.Segment, more []record.Segment) {
 // oldest tails while there are too many bytes in tails.
 func (s *Store) overdue(merge merging) []uint64 {
 	var out []uint64
-	excess := s.tailSize - s.tailBytes
+	excess := s.tailSize - min(s.tailBytes, max(tailMin, s.tailed*tailShare))
 	for _, t := range s.tails {
 		if merge != mergeAll && excess <= 0 {
 			break
@@ -268,7 +268,7 @@ func (s *Store) sealTail(order []*change, key uint64) value {
 			p.body = record.AppendTail(p.body, &c.tail[i])
 		}
 	}
-	return value{tails, number(key), p.pack(s.sealer, place(tails, number(key)), record.S2)}
+	return value{tails, number(key), p.pack(s.sealer, place(tails, number(key)), s.blockCodec)}
 }
 
 func (s *Store) storeEntries(order []*change, values []value) ([]value, error) {
@@ -370,9 +370,15 @@ func (s *Store) apply(order []*change, freed map[uint64]bool, newTail tail) {
 					s.tails[i].needed--
 				}
 			}
+			if l.tails != nil {
+				s.tailed--
+			}
 			l.tails = nil
 		}
 		if len(c.tail) > 0 {
+			if l.tails == nil {
+				s.tailed++
+			}
 			l.tails = append(l.tails, newTail.key)
 		}
 		if c.store {

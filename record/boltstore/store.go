@@ -50,6 +50,7 @@ type Store struct {
 	live       map[uint64]*live
 	tails      []tail // oldest first
 	tailSize   int    // raw bytes in tails
+	tailed     int    // sessions that have some there
 }
 
 // live is a session that is not wholly in blocks: open, or recovered from a crash.
@@ -78,6 +79,14 @@ const (
 	blockBytes  = 128 << 10
 	directBytes = 24 << 10
 	tailBytes   = 8 << 20
+)
+
+// What may be in tails grows with the sessions that share them: merging at
+// tailShare each gives blocks that compress well, and the pages that tails leave
+// behind stay few beside what is recorded.
+const (
+	tailShare = 16 << 10
+	tailMin   = 256 << 10
 )
 
 // countBytes is how much an open session's stream grows between two times that
