@@ -46,6 +46,18 @@ func tokens(values []string) []string {
 
 // fieldName writes a canonical name the way RFC 6455 does; some servers compare bytes.
 func fieldName(canonical string) string {
+	switch canonical { // what every handshake has needs no memory of its own
+	case "Sec-Websocket-Key":
+		return "Sec-WebSocket-Key"
+	case "Sec-Websocket-Version":
+		return "Sec-WebSocket-Version"
+	case "Sec-Websocket-Accept":
+		return "Sec-WebSocket-Accept"
+	case "Sec-Websocket-Extensions":
+		return "Sec-WebSocket-Extensions"
+	case "Sec-Websocket-Protocol":
+		return "Sec-WebSocket-Protocol"
+	}
 	if rest, ok := strings.CutPrefix(canonical, "Sec-Websocket-"); ok {
 		return "Sec-WebSocket-" + rest
 	}

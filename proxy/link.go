@@ -22,15 +22,12 @@ type link struct {
 	dst     net.Conn
 	walker  wire.Walker
 	parts   []tape.Part
-	strict  bool
-	deflate bool
+	guard   *guard // of strict mode; nil otherwise
 
-	closing  closePayload
-	guard    guard  // of strict mode
-	withheld []byte // strict mode: the beginning of a header, not yet passed on
-	closed   bool   // a close frame has been passed on
-	hungUp   bool   // nothing more is passed on: our own close frame has been sent, or nothing can be
-	broken   bool   // dst takes nothing more
+	closing closePayload
+	closed  bool // a close frame has been passed on
+	hungUp  bool // nothing more is passed on: our own close frame has been sent, or nothing can be
+	broken  bool // dst takes nothing more
 }
 
 // run passes bytes on until the direction ends.
@@ -65,7 +62,7 @@ func (l *link) readOnce() bool {
 
 // forward records a chunk and passes it on, unread and unchanged.
 func (l *link) forward(chunk []byte) bool {
-	if l.strict {
+	if l.guard != nil {
 		return l.forwardStrict(chunk)
 	}
 	if h := l.session.hanging.Load(); h != nil && !l.hungUp && !l.walker.Boundary() {
@@ -183,7 +180,9 @@ func (l *link) tail() {
 	if l.parts = l.walker.End(l.parts[:0]); len(l.parts) > 0 {
 		l.session.tap.Parts(l.from, l.leg(), l.parts)
 	}
-	l.write(l.withheld)
+	if l.guard != nil {
+		l.write(l.guard.withheld)
+	}
 }
 
 // writeFailed is told that the other leg takes nothing more; true to go on
@@ -210,7 +209,7 @@ func (l *link) writeFailed(err error) bool {
 
 // hangUp sends wstape's own close frame as soon as a frame boundary allows it.
 func (l *link) hangUp(h *hangup) {
-	if !l.hungUp && (l.walker.Boundary() || len(l.withheld) > 0) {
+	if !l.hungUp && (l.walker.Boundary() || l.guard != nil && len(l.guard.withheld) > 0) {
 		l.sendClose(h)
 	}
 }

@@ -168,6 +168,13 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// Sessions returns how many sessions are open.
+func (p *Proxy) Sessions() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.sessions)
+}
+
 func (p *Proxy) route(r *http.Request) *Route {
 	for i := range p.config.Routes {
 		if p.config.Routes[i].matches(r) {

@@ -60,7 +60,10 @@ func (s *session) start(client net.Conn, clientEarly []byte, server net.Conn, se
 	for _, from := range tape.Sides() {
 		s.links[from] = link{
 			session: s, from: from, src: newSource(s.legs[from]), dst: s.legs[from.Other()],
-			walker: wire.NewWalker(from, c.On), strict: s.proxy.config.Strict, deflate: c.On,
+			walker: wire.NewWalker(from, c.On),
+		}
+		if s.proxy.config.Strict {
+			s.links[from].guard = new(guard)
 		}
 	}
 	for _, from := range tape.Sides() {

@@ -16,6 +16,8 @@ type guard struct {
 	control bool   // the current frame is a control frame
 	cut     []byte // the beginning of a rune that the last part cut in two
 	closing closePayload
+
+	withheld []byte // the beginning of a header, not yet passed on
 }
 
 // add looks at the next part of a direction.
@@ -73,10 +75,10 @@ func cutRune(b []byte) int {
 // forwardStrict passes frames on one by one until one violates RFC 6455; that
 // one stays behind, and both sides get a close frame with status 1002.
 func (l *link) forwardStrict(chunk []byte) bool {
-	seen := len(l.withheld) // of chunk: the walker knows these bytes, only passing them on was put off
+	seen := len(l.guard.withheld) // of chunk: the walker knows these bytes, only passing them on was put off
 	if seen > 0 {
-		chunk = append(l.withheld, chunk...)
-		l.withheld = nil
+		chunk = append(l.guard.withheld, chunk...)
+		l.guard.withheld = nil
 	}
 	passed := 0 // of chunk
 	for seen < len(chunk) {
@@ -104,7 +106,7 @@ func (l *link) forwardStrict(chunk []byte) bool {
 		l.session.tap.Parts(l.from, l.leg(), l.parts)
 		passed = seen
 	}
-	l.withheld = append([]byte(nil), chunk[passed:]...)
+	l.guard.withheld = append([]byte(nil), chunk[passed:]...)
 	return l.write(chunk[:passed])
 }
 

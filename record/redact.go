@@ -97,8 +97,9 @@ func (r *Redactor) Session(s *tape.Session) {
 	s.Handshake.Response.Headers = r.fields(s.Handshake.Response.Headers)
 }
 
+// fields returns the same list if there is nothing to redact.
 func (r *Redactor) fields(in []tape.Header) []tape.Header {
-	out := make([]tape.Header, len(in))
+	out := in
 	for i, h := range in {
 		name, value := h[0], h[1]
 		switch lower := strings.ToLower(name); {
@@ -107,7 +108,12 @@ func (r *Redactor) fields(in []tape.Header) []tape.Header {
 		case lower == "referer" || lower == "location" || lower == "content-location" || lower == "origin":
 			value = r.URL(value)
 		}
-		out[i] = tape.Header{name, value}
+		if value != h[1] {
+			if &out[0] == &in[0] {
+				out = slices.Clone(in)
+			}
+			out[i][1] = value
+		}
 	}
 	return out
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -218,9 +219,17 @@ func (s *service) url() string {
 // wait, the tape written. When hard is done it waits no longer.
 func (s *service) wait(ctx, hard context.Context) error {
 	var failure error
-	select {
-	case <-ctx.Done():
-	case failure = <-s.failed:
+	tick, tidy := time.NewTicker(tidyEvery), newTidy()
+	defer tick.Stop()
+	for serving := true; serving; {
+		select {
+		case <-ctx.Done():
+			serving = false
+		case failure = <-s.failed:
+			serving = false
+		case <-tick.C:
+			tidy.look(s.proxy.Sessions())
+		}
 	}
 	bounded, cancel := context.WithTimeout(hard, s.config.Limits.ShutdownTimeout)
 	defer cancel()
