@@ -294,9 +294,13 @@ func (s *session) shake(w http.ResponseWriter, r *http.Request, route *Route, ta
 	return true
 }
 
-// switchProtocols takes the client's connection from net/http and gives it the
-// upstream's 101. Early is what the client sent behind its request.
-func (s *session) switchProtocols(w http.ResponseWriter, res *http.Response) (conn net.Conn, early []byte, err error) {
+// takeConn takes the client's connection from who has served it. Early is what
+// the client sent behind its request.
+func takeConn(w http.ResponseWriter) (conn net.Conn, early []byte, err error) {
+	if w, ok := w.(*answerWriter); ok {
+		conn, early = w.take()
+		return conn, early, nil
+	}
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil, nil, err
@@ -304,6 +308,17 @@ func (s *session) switchProtocols(w http.ResponseWriter, res *http.Response) (co
 	if n := rw.Reader.Buffered(); n > 0 {
 		early, _ = rw.Peek(n)
 		early = bytes.Clone(early)
+	}
+	if c, ok := conn.(*rereadConn); ok {
+		conn, early = c.Conn, append(early, c.read...)
+	}
+	return conn, early, nil
+}
+
+// switchProtocols takes the client's connection and gives it the upstream's 101.
+func (s *session) switchProtocols(w http.ResponseWriter, res *http.Response) (conn net.Conn, early []byte, err error) {
+	if conn, early, err = takeConn(w); err != nil {
+		return nil, nil, err
 	}
 	if err = conn.SetDeadline(time.Now().Add(s.proxy.config.HandshakeTimeout)); err == nil {
 		err = writeHead(conn, "HTTP/1.1 "+res.Status, fields(endToEnd(res.Header)))

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -60,6 +62,7 @@ type Proxy struct {
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
+	fronted  map[net.Conn]stage
 	closing  bool
 	running  sync.WaitGroup // requests and sessions; not added to once closing
 }
@@ -84,7 +87,7 @@ func New(c Config) *Proxy {
 	if c.Record == nil {
 		c.Record = func(tape.Session) (Tap, error) { return discard{}, nil }
 	}
-	p := &Proxy{config: c, sessions: map[*session]struct{}{},
+	p := &Proxy{config: c, sessions: map[*session]struct{}{}, fronted: map[net.Conn]stage{},
 		late: fmt.Errorf("no answer within %v (limits.handshake_timeout)", c.HandshakeTimeout)}
 	for i := range c.Routes {
 		c.Routes[i].Upstream.prepare(p)
@@ -106,8 +109,13 @@ func New(c Config) *Proxy {
 
 // Serve answers connections until Shutdown; it returns nil then.
 func (p *Proxy) Serve(ln net.Listener) error {
-	if err := p.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
+	rest := newHandover(ln)
+	served := make(chan error, 1)
+	go func() { served <- p.server.Serve(rest) }()
+	failure := p.accept(rest)
+	_ = rest.Close()
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) && !p.isClosing() {
+		return fmt.Errorf("serve %s: %w", ln.Addr(), failure)
 	}
 	return nil
 }
@@ -131,6 +139,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 		p.running.Wait()
 		close(done)
 	}()
+	p.dismiss(reading)
 	err := p.server.Shutdown(ctx)
 	select {
 	case <-done:
@@ -139,6 +148,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 			s.cut()
 		}
 		p.cut(errClosing)
+		p.dismiss(reading, serving)
 		err = errors.Join(err, p.server.Close())
 		<-done
 	}
@@ -166,6 +176,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		addNothing(w, nil)
 		route.Upstream.http.ServeHTTP(w, withRoute(r, route))
 	}
+}
+
+func (p *Proxy) isClosing() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closing
 }
 
 // Sessions returns how many sessions are open.
@@ -226,11 +242,13 @@ func (p *Proxy) leave(s *session) {
 
 // refuse answers with a plain reason.
 func refuse(w http.ResponseWriter, status int, why string) {
+	text := "wstape: " + why + "\n"
 	clear(w.Header())
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	fmt.Fprintf(w, "wstape: %s\n", why)
+	_, _ = io.WriteString(w, text)
 }
 
 // addNothing keeps net/http from adding the fields that an answer may lack.
