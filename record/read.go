@@ -76,7 +76,7 @@ func (c *cursor) poll(ctx context.Context) iter.Seq2[*Record, error] {
 }
 
 func (c *cursor) segment(seg *Segment, yield func(*Record, error) bool) bool {
-	if seg.Lost > 0 {
+	if seg.Lost != "" {
 		return true // the gap is marked when it is known where it ends
 	}
 	if seg.Offset > c.at && !c.lost(yield, seg.Offset, seg.Seq) {

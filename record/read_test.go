@@ -183,7 +183,7 @@ func TestDamagedSegmentsBecomeGaps(t *testing.T) {
 		return fmt.Sprintf("gap %d frames %d bytes: this part of the tape is damaged: see wstape check", frames, bytes)
 	}
 	lost := func(seg Segment) Segment {
-		return Segment{Session: 1, Offset: seg.Offset, Lost: 1, Why: "checksum"}
+		return Segment{Session: 1, Offset: seg.Offset, Lost: "checksum"}
 	}
 	garbled := func(seg Segment) Segment {
 		seg.Raw = bytes.Clone(seg.Raw)

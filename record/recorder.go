@@ -363,17 +363,20 @@ type Tap struct {
 	session  tape.Session
 	enc      encoder
 	current  Segment   // grows; Raw is nil between flushes
-	usual    int       // bytes that one flush takes of this session, about
 	full     []Segment // closed, waiting to be written
+	gaps     [2]missed // by side: not yet marked
+	dropping [2]bool   // by side: inside a frame that is being dropped
 	queued   bool
 	begun    bool // the handshake has been answered
 	told     bool // and the feed has been told
 	ended    bool
-	gaps     [2]tape.Gap // by side: dropped and not yet marked
-	dropping [2]bool     // by side: inside a frame that is being dropped
+	usual    uint16 // KiB that one flush takes of this session, about
 
 	watch *watcher // set once; what it holds is the recorder goroutine's own
 }
+
+// missed is what was not recorded.
+type missed struct{ frames, bytes uint64 }
 
 // Number returns the session's number on its tape.
 func (t *Tap) Number() uint64 { return t.session.N }
@@ -407,10 +410,9 @@ func (t *Tap) buffer(size int) []byte {
 	case raw != nil && len(raw) < segmentBytes && len(raw)+size <= cap(raw):
 		return raw
 	case raw == nil:
-		t.open(max(size, t.usual))
+		t.open(max(size, int(t.usual)<<10))
 	case len(raw) < segmentBytes && cap(raw) < segmentBytes:
-		t.usual = len(raw) + size
-		t.rec.bufs.grow(&t.current, t.usual)
+		t.rec.bufs.grow(&t.current, len(raw)+size)
 	default:
 		t.full = append(t.full, t.current)
 		t.open(max(size, segmentBytes))
@@ -437,7 +439,7 @@ func (t *Tap) Parts(from tape.Side, leg tape.Leg, parts []tape.Part) {
 	if !admitted || t.dropping[from] {
 		parts = t.drop(from, parts, admitted)
 	}
-	if admitted && t.gaps[from] != (tape.Gap{}) && len(parts) > 0 {
+	if admitted && t.gaps[from] != (missed{}) && len(parts) > 0 {
 		t.markGap(from, now)
 	}
 	counted := 0
@@ -487,9 +489,9 @@ func (t *Tap) drop(from tape.Side, parts []tape.Part, admitted bool) []tape.Part
 			return parts[i:]
 		}
 		if p.Begin || p.Raw {
-			gap.Frames++
+			gap.frames++
 		}
-		gap.Bytes += uint64(len(p.Payload))
+		gap.bytes += uint64(len(p.Payload))
 		t.dropping[from] = true
 	}
 	return nil
@@ -497,12 +499,11 @@ func (t *Tap) drop(from tape.Side, parts []tape.Part, admitted bool) []tape.Part
 
 // markGap writes the mark for what was dropped of one side, and counts it.
 func (t *Tap) markGap(from tape.Side, now time.Duration) {
-	gap := t.gaps[from]
+	gap := tape.Gap{Frames: t.gaps[from].frames, Bytes: t.gaps[from].bytes, Why: "tape buffer full (record.buffer)"}
 	t.session.Frames.Add(from, gap.Frames)
 	t.session.Bytes.Add(from, gap.Bytes)
-	gap.Why = "tape buffer full (record.buffer)"
 	t.write(recordOverhead, func(b []byte) []byte { return t.enc.gap(b, from, gap, now) })
-	t.gaps[from] = tape.Gap{}
+	t.gaps[from] = missed{}
 }
 
 // Injected records a frame that wstape itself put on a leg, pretending to be
@@ -557,7 +558,7 @@ func (t *Tap) End(e tape.Ending) {
 	}
 	now := t.clock()
 	for _, from := range tape.Sides() {
-		if t.gaps[from] != (tape.Gap{}) {
+		if t.gaps[from] != (missed{}) {
 			t.markGap(from, now)
 		}
 	}
@@ -581,9 +582,9 @@ type taken struct {
 func (t *Tap) take() taken {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.usual = len(t.current.Raw)
+	t.usual = uint16(len(t.current.Raw) >> 10)
 	if len(t.full) > 0 {
-		t.usual = segmentBytes
+		t.usual = segmentBytes >> 10
 	}
 	if len(t.current.Raw) > 0 {
 		t.full = append(t.full, t.current)

@@ -26,14 +26,19 @@ type Segment struct {
 	Seq     uint64        // number of the next frame that begins in it
 	T       time.Duration // time of the record before it
 	Raw     []byte
-	Lost    uint64 // bytes of the stream that stood here and cannot be read; Raw is then empty
-	Why     string // why they cannot
+	Lost    string // why what stood here cannot be read; Raw is then empty
 
 	buf []byte // the recorder's memory that Raw lies in, with headroom before it
 }
 
-// End returns the offset behind the segment.
-func (s *Segment) End() uint64 { return s.Offset + uint64(len(s.Raw)) + s.Lost }
+// End returns the offset behind the segment; of a lost one it is only known that
+// it had at least a byte.
+func (s *Segment) End() uint64 {
+	if s.Lost != "" {
+		return s.Offset + 1
+	}
+	return s.Offset + uint64(len(s.Raw))
+}
 
 // Window is what one side's inflater knew at a point of the stream, so that
 // reading compressed messages can begin there.

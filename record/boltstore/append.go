@@ -191,8 +191,9 @@ func (c *change) add(s *Store, seg *record.Segment) {
 
 // merge makes a block of what is in no block yet.
 func (c *change) merge(s *Store) {
-	for i := range c.live.cut {
-		s.block(c.live, &c.live.cut[i], nil)
+	cut := s.cut[c.entry.N]
+	for i := range cut {
+		s.block(c.live, &cut[i], nil)
 	}
 	pieces := c.tail
 	if len(c.rest.Raw) > 0 {
@@ -390,6 +391,7 @@ func (s *Store) apply(order []*change, freed map[uint64]bool, newTail tail) {
 			s.live[n] = l
 		} else {
 			delete(s.live, n)
+			delete(s.cut, n)
 		}
 	}
 	s.lastBlock += uint64(len(s.packing))

@@ -82,7 +82,7 @@ func (c *checker) problem(format string, args ...any) {
 }
 
 func (c *checker) liveRest(n uint64, l *live) {
-	c.rests = append(c.rests, l.cut...)
+	c.rests = append(c.rests, c.store.cut[n]...)
 	rest := l.rest
 	rest.Raw = bytes.Clone(rest.Raw)
 	c.rests = append(c.rests, rest)

@@ -134,7 +134,7 @@ func stream(t testing.TB, s record.Reader, n uint64) (out string) {
 			return out
 		}
 		for _, seg := range page {
-			if seg.Lost > 0 {
+			if seg.Lost != "" {
 				out += "?"
 			}
 			out, at = out+string(seg.Raw), seg.End()

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -86,7 +87,7 @@ func (s *Store) blocksEnd(tx *bbolt.Tx, n uint64) (end uint64) {
 		return 0
 	}
 	_ = s.eachBlock(tx, n, end, refs, func(seg record.Segment) bool {
-		if seg.Lost == 0 {
+		if seg.Lost == "" {
 			end = seg.End()
 		}
 		return true
@@ -102,7 +103,7 @@ func (s *Store) reclaim(tx *bbolt.Tx, tailKey uint64, seg *record.Segment) error
 		return err
 	}
 	if len(l.rest.Raw) > 0 && seg.Offset > l.rest.End() {
-		l.cut = append(l.cut, l.rest) // a damaged tail lies between: they cannot be joined
+		s.cut[seg.Session] = append(s.cut[seg.Session], l.rest) // a damaged tail lies between: they cannot be joined
 		l.rest.Raw = nil
 	}
 	if len(l.rest.Raw) == 0 {
@@ -118,12 +119,12 @@ func (s *Store) reclaim(tx *bbolt.Tx, tailKey uint64, seg *record.Segment) error
 func (s *Store) catchUp(tx *bbolt.Tx, l *live) error {
 	n := l.entry.N
 	err := s.eachBlock(tx, n, l.entry.Size, s.latest.refs[n], func(seg record.Segment) bool {
-		return seg.Lost > 0 || l.entry.Extend(&seg) == nil
+		return seg.Lost != "" || l.entry.Extend(&seg) == nil
 	})
 	if err != nil {
 		return err
 	}
-	for _, seg := range append(l.cut, l.rest) {
+	for _, seg := range append(slices.Clone(s.cut[n]), l.rest) {
 		if l.entry.Size < seg.End() && l.entry.Extend(&seg) != nil {
 			break // check reports it
 		}

@@ -96,7 +96,7 @@ func (s *Store) Segments(_ context.Context, n, offset uint64) (out []record.Segm
 	if l := s.live[n]; l != nil {
 		seg := l.rest
 		seg.Raw = bytes.Clone(l.rest.Raw)
-		rest = append(slices.Clone(l.cut), seg)
+		rest = append(slices.Clone(s.cut[n]), seg)
 	}
 	err = guard(func() error { tx, err = s.db.Begin(false); return err })
 	s.mu.Unlock()
@@ -139,7 +139,7 @@ func (s *Store) eachBlock(tx *bbolt.Tx, n, offset uint64, refs []ref, f func(rec
 			return false
 		}
 		if err != nil {
-			seg = record.Segment{Session: n, Offset: at, Lost: 1, Why: err.Error()}
+			seg = record.Segment{Session: n, Offset: at, Lost: err.Error()}
 		}
 		return seg.End() <= offset || f(seg)
 	})

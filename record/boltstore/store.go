@@ -48,20 +48,20 @@ type Store struct {
 	last       uint64       // highest session number given out
 	stored     uint64       // highest session number in the file
 	live       map[uint64]*live
-	tails      []tail // oldest first
-	tailSize   int    // raw bytes in tails
-	tailed     int    // sessions that have some there
+	cut        map[uint64][]record.Segment // by session, after a crash: what is in tails before a damaged one
+	tails      []tail                      // oldest first
+	tailSize   int                         // raw bytes in tails
+	tailed     int                         // sessions that have some there
 }
 
 // live is a session that is not wholly in blocks: open, or recovered from a crash.
 type live struct {
 	entry   record.Entry
-	stored  bool             // the session itself is in the file
-	counted uint64           // size of its stream when it was last stored
-	rest    record.Segment   // the end of the stream, in tails only
-	cut     []record.Segment // after a crash: what is in tails before a damaged one
-	tails   []uint64         // the tails that hold it
-	noise   bool             // its last block did not shrink
+	stored  bool           // the session itself is in the file
+	noise   bool           // its last block did not shrink
+	counted uint64         // size of its stream when it was last stored
+	rest    record.Segment // the end of the stream, in tails only
+	tails   []uint64       // the tails that hold it
 }
 
 // tail is one flush's block of many sessions.
@@ -116,7 +116,7 @@ func openStore(path string, readOnly bool, patience time.Duration) (s *Store, er
 		return nil, fmt.Errorf("open tape %s: %w", path, err)
 	}
 	s = &Store{
-		path: path, readOnly: readOnly, sealer: record.NewSealer(), live: map[uint64]*live{}, packers: newPackers(), latest: latest{refs: map[uint64][]ref{}, max: maxLatest},
+		path: path, readOnly: readOnly, sealer: record.NewSealer(), live: map[uint64]*live{}, cut: map[uint64][]record.Segment{}, packers: newPackers(), latest: latest{refs: map[uint64][]ref{}, max: maxLatest},
 		blockBytes: blockBytes, directBytes: directBytes, tailBytes: tailBytes,
 	}
 	err = guard(func() error {

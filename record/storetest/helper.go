@@ -123,8 +123,8 @@ func (s *session) piece(t T, seg *record.Segment) {
 		t.Errorf("segment of session %d at %d with frame %d, time %v, want session %d, frame %d, time %v",
 			seg.Session, seg.Offset, seg.Seq, seg.T, s.entry.N, cut.Seq, cut.T)
 	}
-	if seg.Lost > 0 || seg.End() > uint64(len(s.raw)) || !bytes.Equal(seg.Raw, s.raw[seg.Offset:seg.End()]) {
-		t.Errorf("session %d: bytes %d to %d are not what was appended (%s)", s.entry.N, seg.Offset, seg.End(), seg.Why)
+	if seg.Lost != "" || seg.End() > uint64(len(s.raw)) || !bytes.Equal(seg.Raw, s.raw[seg.Offset:seg.End()]) {
+		t.Errorf("session %d: bytes %d to %d are not what was appended (%s)", s.entry.N, seg.Offset, seg.End(), seg.Lost)
 	}
 }
 
