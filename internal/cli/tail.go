@@ -72,8 +72,16 @@ func (w *tailer) run(ctx context.Context) error {
 		if err := w.out.Flush(); err != nil {
 			return err
 		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(tailPause):
+		}
 	}
 }
+
+// tailPause is between two looks at the tape: the proxy writes more often than
+// anybody can read, and each look costs it something for every session.
+const tailPause = 150 * time.Millisecond
 
 // start passes over what has been recorded already.
 func (w *tailer) start(ctx context.Context) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -20,6 +21,7 @@ type change struct {
 	live   *live
 	entry  record.Entry
 	rest   record.Segment   // what of the stream is in no block afterwards
+	marks  []mark           // in it
 	tail   []record.Segment // of the batch: what goes into its tail
 	fresh  int              // bytes of it
 	merged bool             // a block was made, so the tails before hold nothing of it any more
@@ -53,7 +55,7 @@ func (s *Store) write(b record.Batch, merge merging) error {
 	get := func(n uint64, l *live) *change {
 		c := changes[n]
 		if c == nil {
-			c = &change{live: l, entry: l.entry, rest: l.rest}
+			c = &change{live: l, entry: l.entry, rest: l.rest, marks: l.marks}
 			changes[n] = c
 			order = append(order, c)
 		}
@@ -107,12 +109,14 @@ func (s *Store) write(b record.Batch, merge merging) error {
 	if newTail.size > 0 {
 		values = append(values, s.sealTail(order, newTail.key))
 	}
+	s.giveWay()
 	values, err := s.storeEntries(order, values)
 	if err != nil {
 		return err
 	}
 	values, indexed := s.indexMade(merge, values)
 	freed := s.freedTails(order)
+	s.giveWay()
 	if err := s.commit(values, order, freed, indexed); err != nil {
 		return err
 	}
@@ -144,6 +148,16 @@ func (s *Store) beginWrite(b *record.Batch) {
 	}
 	for i := range s.packers {
 		s.packers[i].room.reset()
+	}
+}
+
+// hurried reports whether traffic may have to wait for the write under way.
+func (s *Store) hurried() bool { return s.blockCodec == record.S2 }
+
+// giveWay interrupts a write that is not in a hurry for what is.
+func (s *Store) giveWay() {
+	if !s.hurried() {
+		yield()
 	}
 }
 
@@ -205,7 +219,7 @@ func (c *change) merge(s *Store) {
 	s.block(c.live, &pieces[0], pieces[1:])
 	// A new buffer: a failed write must find its data again.
 	c.rest = record.Segment{Session: pieces[0].Session, Offset: pieces[len(pieces)-1].End()}
-	c.tail, c.fresh, c.merged = nil, 0, true
+	c.tail, c.marks, c.fresh, c.merged = nil, nil, 0, true
 }
 
 // keep takes what goes into a tail along in memory, to be merged later.
@@ -215,8 +229,46 @@ func (c *change) keep() {
 		if len(c.rest.Raw) == 0 {
 			c.rest = record.Segment{Session: seg.Session, Offset: seg.Offset, Seq: seg.Seq, T: seg.T, Raw: c.rest.Raw}
 		}
+		c.mark(seg)
 		c.rest.Raw = append(c.rest.Raw, seg.Raw...)
 	}
+}
+
+// mark is a place in live.rest where reading can begin, so that who follows a
+// session need not be given all of it again and again.
+type mark struct {
+	at     int // in rest.Raw
+	offset uint64
+	seq    uint64
+	t      time.Duration
+}
+
+// markEvery keeps marks few beside what they mark.
+const markEvery = 1 << 10
+
+// mark notes where a segment begins that is about to be taken into the rest.
+func (c *change) mark(seg *record.Segment) {
+	at, last := len(c.rest.Raw), 0
+	if n := len(c.marks); n > 0 {
+		last = c.marks[n-1].at
+	}
+	if at-last >= markEvery {
+		c.marks = append(c.marks, mark{at, seg.Offset, seg.Seq, seg.T})
+	}
+}
+
+// restFrom returns a copy of what is in no block, from the last mark at or
+// before offset on.
+func (l *live) restFrom(offset uint64) record.Segment {
+	seg := l.rest
+	for i := len(l.marks) - 1; i >= 0; i-- {
+		if m := &l.marks[i]; m.offset <= offset {
+			seg.Offset, seg.Seq, seg.T, seg.Raw = m.offset, m.seq, m.t, seg.Raw[m.at:]
+			break
+		}
+	}
+	seg.Raw = bytes.Clone(seg.Raw)
+	return seg
 }
 
 // block takes a segment, and those that follow it directly, on the list of blocks
@@ -269,7 +321,11 @@ func (s *Store) sealTail(order []*change, key uint64) value {
 			p.body = record.AppendTail(p.body, &c.tail[i])
 		}
 	}
-	return value{tails, number(key), p.pack(s.sealer, place(tails, number(key)), s.blockCodec)}
+	codec := s.blockCodec
+	if len(p.body) > zstdTail {
+		codec = record.S2
+	}
+	return value{tails, number(key), p.pack(s.sealer, place(tails, number(key)), codec)}
 }
 
 func (s *Store) storeEntries(order []*change, values []value) ([]value, error) {
@@ -319,6 +375,7 @@ func (s *Store) commit(values []value, order []*change, freed map[uint64]bool, i
 		err := s.db.Update(func(tx *bbolt.Tx) error {
 			size = tx.Size()
 			blocks.in(tx).FillPercent = 1 // they are only ever added at the end
+			defer s.giveWay()
 			for _, v := range values {
 				if err := v.in.in(tx).Put(v.key, v.bytes); err != nil {
 					return err
@@ -385,7 +442,7 @@ func (s *Store) apply(order []*change, freed map[uint64]bool, newTail tail) {
 		if c.store {
 			l.stored, l.counted = true, c.entry.Size
 		}
-		l.entry, l.rest = c.entry, c.rest
+		l.entry, l.rest, l.marks = c.entry, c.rest, c.marks
 		s.last, s.stored = max(s.last, n), max(s.stored, n)
 		if c.entry.State == tape.Open {
 			s.live[n] = l

@@ -29,19 +29,25 @@ const maxPackers = 4
 
 func newPackers() []packer { return make([]packer, min(runtime.GOMAXPROCS(0), maxPackers)) }
 
-// packBlocks packs the blocks of the write under way, on several cores: it is
-// most of the work, and traffic waits for it when the buffers are full.
+// packBlocks packs the blocks of the write under way. That is most of the work: in
+// a hurry, when traffic may have to wait for it, several cores do it; else one
+// does, politely.
 func (s *Store) packBlocks() []value {
+	workers := 1
+	if s.hurried() {
+		workers = len(s.packers)
+	}
 	values := make([]value, len(s.packing))
 	var next atomic.Int64
 	work := func(p *packer) {
 		for i := int(next.Add(1)) - 1; i < len(values); i = int(next.Add(1)) - 1 {
 			b := &s.packing[i]
 			values[i] = value{blocks, b.key, p.block(s.sealer, b)}
+			s.giveWay()
 		}
 	}
 	var others sync.WaitGroup
-	for i := 1; i < min(len(s.packers), len(values)); i++ {
+	for i := 1; i < min(workers, len(values)); i++ {
 		others.Go(func() { work(&s.packers[i]) })
 	}
 	work(&s.packers[0])
@@ -52,8 +58,12 @@ func (s *Store) packBlocks() []value {
 	return values
 }
 
-// tinyBody is where zstd's tables cost more than they save.
-const tinyBody = 1 << 10
+// tinyBody is where zstd's tables cost more than they save. A tail past zstdTail
+// would keep a core for too long with it.
+const (
+	tinyBody = 1 << 10
+	zstdTail = 16 << 10
+)
 
 // block packs a block. Where zstd would be too slow, a session that does not
 // shrink is not tried again and again.

@@ -94,9 +94,7 @@ func (s *Store) Segments(_ context.Context, n, offset uint64) (out []record.Segm
 	s.mu.Lock()
 	refs := s.latest.refs[n]
 	if l := s.live[n]; l != nil {
-		seg := l.rest
-		seg.Raw = bytes.Clone(l.rest.Raw)
-		rest = append(slices.Clone(s.cut[n]), seg)
+		rest = append(slices.Clone(s.cut[n]), l.restFrom(offset))
 	}
 	err = guard(func() error { tx, err = s.db.Begin(false); return err })
 	s.mu.Unlock()

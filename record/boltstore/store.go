@@ -60,6 +60,7 @@ type live struct {
 	stored  bool           // the session itself is in the file
 	noise   bool           // its last block did not shrink
 	counted uint64         // size of its stream when it was last stored
+	marks   []mark         // in rest
 	rest    record.Segment // the end of the stream, in tails only
 	tails   []uint64       // the tails that hold it
 }

@@ -3,7 +3,6 @@ package remote
 import (
 	"bytes"
 	"context"
-	"encoding/gob"
 	"errors"
 	"fmt"
 	"io"
@@ -58,11 +57,11 @@ func (c *Client) Close() error {
 }
 
 func (c *Client) call(ctx context.Context, req request) (*reply, error) {
-	var body bytes.Buffer
-	if err := gob.NewEncoder(&body).Encode(&req); err != nil {
+	body, err := req.encode(&req)
+	if err != nil {
 		return nil, err
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://tape/", &body)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://tape/", bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +75,7 @@ func (c *Client) call(ctx context.Context, req request) (*reply, error) {
 		return nil, fmt.Errorf("ask the running proxy: %s: %s", res.Status, strings.TrimSpace(string(text)))
 	}
 	var rep reply
-	if err := gob.NewDecoder(res.Body).Decode(&rep); err != nil {
+	if err := rep.decode(res.Body, &rep); err != nil {
 		return nil, gone(ctx, err)
 	}
 	return &rep, rep.err()
@@ -152,7 +151,7 @@ func (c *Client) Append(ctx context.Context, b record.Batch) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.call(ctx, request{Op: "append", Entries: entries, Segments: b.Segments, Windows: b.Windows})
+	_, err = c.call(ctx, request{Op: "append", message: message{Segments: b.Segments}, Entries: entries, Windows: b.Windows})
 	return err
 }
 

@@ -3,6 +3,7 @@
 // another process. The socket is named after the tape and only its owner may
 // connect (mode 0600).
 //
-// The protocol is HTTP with one gob-encoded request and reply a call; both ends
-// are the same program, so it is not a contract.
+// The protocol is HTTP with one request and reply a call: a line of JSON, then
+// segments as a tape keeps them. Both ends are the same program, so it is not a
+// contract.
 package remote

@@ -2,7 +2,6 @@ package remote
 
 import (
 	"context"
-	"encoding/gob"
 	"errors"
 	"fmt"
 	"net"
@@ -41,13 +40,18 @@ func Serve(ctx context.Context, ln net.Listener, t Tape) error {
 
 func (t Tape) handle(w http.ResponseWriter, r *http.Request) {
 	var req request
-	if err := gob.NewDecoder(r.Body).Decode(&req); err != nil {
+	if err := req.decode(r.Body, &req); err != nil {
 		http.Error(w, "unreadable request: "+err.Error(), http.StatusBadRequest)
 		return
 	}
 	var rep reply
 	rep.setErr(t.call(r.Context(), &req, &rep))
-	_ = gob.NewEncoder(w).Encode(&rep)
+	b, err := rep.encode(&rep)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_, _ = w.Write(b)
 }
 
 func (t Tape) call(ctx context.Context, req *request, rep *reply) (err error) {
