@@ -102,7 +102,8 @@ func machine() string {
 	if err != nil {
 		kernel = []byte("kernel unknown")
 	}
-	return fmt.Sprintf("%d × %s, %s %s, %s/%s, %s", runtime.NumCPU(), cpu, runtime.GOOS, strings.TrimSpace(string(kernel)),
+	release := strings.SplitN(strings.TrimSpace(string(kernel)), ".", 3) // the rest is the distributor's
+	return fmt.Sprintf("%d × %s, %s %s, %s/%s, %s", runtime.NumCPU(), cpu, runtime.GOOS, strings.Join(release[:min(2, len(release))], "."),
 		runtime.GOOS, runtime.GOARCH, runtime.Version())
 }
 

@@ -5,7 +5,6 @@ package main
 import (
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 )
@@ -14,7 +13,7 @@ import (
 func (b *bench) report(list []proxy, args []string) string {
 	var t strings.Builder
 	fmt.Fprintf(&t, "# Results\n\nMade by `%s`.\n\n", strings.Join(append([]string{"go run ./bench run"}, args...), " "))
-	fmt.Fprintf(&t, "%s; load, proxy and echo share it; tapes in %s.\n", machine(), os.TempDir())
+	fmt.Fprintf(&t, "%s; load, proxy and echo share it.\n", machine())
 	fmt.Fprint(&t, b.found.String())
 	fmt.Fprintf(&t, `
 Medians of %d interleaved rounds of %v; pump, mockttp, mitmproxy, idle connections and disk: one round. A message is one
