@@ -250,6 +250,9 @@ func (c *checker) small(tx *bbolt.Tx) error {
 			return err
 		}
 	}
+	if recent.in(tx) == nil {
+		return nil
+	}
 	return recent.in(tx).ForEach(func(k, v []byte) error {
 		if _, err := c.store.openRecent(k, v); err != nil {
 			c.problem("%v", err)

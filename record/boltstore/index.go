@@ -81,6 +81,9 @@ func (s *Store) remember(refs []ref) {
 // loadRecent reads what a writer left out of the index. Where a value is damaged
 // the blocks themselves say whose they are; check reports it.
 func (s *Store) loadRecent(tx *bbolt.Tx) error {
+	if recent.in(tx) == nil {
+		return nil
+	}
 	damaged := false
 	err := recent.in(tx).ForEach(func(k, sealed []byte) error {
 		refs, err := s.openRecent(k, sealed)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/wstape/wstape/record"
 	"github.com/wstape/wstape/record/boltstore"
+	"github.com/wstape/wstape/tape"
 )
 
 // database writes a bbolt file.
@@ -178,4 +179,27 @@ func TestKeyStaysWithTheTape(t *testing.T) {
 	if other := open(t, filepath.Join(t.TempDir(), "t.db")).Key(); bytes.Equal(other, key) {
 		t.Error("two tapes have the same key")
 	}
+}
+
+// A tape of before there was the bucket is read, and written on.
+func TestATapeWithoutRecentIsATape(t *testing.T) {
+	r := newRecording(t, 300, 64<<10)
+	tap := r.begin()
+	say(tap, tape.Client, "hello")
+	tap.End(tape.Ending{Kind: tape.EndEOF})
+	r.flush()
+	must(t, r.recorder.Close())
+	must(t, r.tee.Store.Close())
+	database(t, r.path, func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("recent")) })
+
+	clean(t, r.path)
+	reader, err := boltstore.OpenReader(r.path, time.Second)
+	must(t, err)
+	sameSessions(t, reader, r.memory)
+	must(t, reader.Close())
+	again := open(t, r.path)
+	sameSessions(t, again, r.memory)
+	must(t, again.Append(t.Context(), record.Batch{Entries: []record.Entry{{Session: tape.Session{N: 2, State: tape.Open}}}}))
+	must(t, again.Close())
+	clean(t, r.path)
 }

@@ -230,14 +230,21 @@ func (s *Store) start(fresh bool) error {
 			return err
 		}
 	}
+	older := false
 	err := s.db.View(func(tx *bbolt.Tx) error {
 		if err := s.identify(tx); err != nil {
 			return err
 		}
+		older = recent.in(tx) == nil
 		return s.load(tx)
 	})
 	if err != nil || s.readOnly {
 		return err
+	}
+	if older {
+		if err := s.db.Update(func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte(recent)); return err }); err != nil {
+			return err
+		}
 	}
 	return s.settle()
 }
@@ -283,7 +290,7 @@ func (s *Store) identify(tx *bbolt.Tx) error {
 		return fmt.Errorf("%w: format version %d, this wstape reads up to %d", record.ErrVersion, v, Version)
 	}
 	for _, b := range buckets() {
-		if b.in(tx) == nil {
+		if b.in(tx) == nil && b != recent { // tapes of before it have none
 			return fmt.Errorf("%w: bucket %q is missing", record.ErrCorrupt, b)
 		}
 	}
