@@ -45,7 +45,11 @@ func (t Tape) handle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var rep reply
-	rep.setErr(t.call(r.Context(), &req, &rep))
+	err := t.call(r.Context(), &req, &rep)
+	if err != nil && r.Context().Err() != nil {
+		panic(http.ErrAbortHandler) // we are going, which is not an answer: the client asks who holds the tape then
+	}
+	rep.setErr(err)
 	b, err := rep.encode(&rep)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
