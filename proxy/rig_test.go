@@ -170,7 +170,7 @@ func (r *rig) open(fields ...string) (client, server *wstest.Peer) {
 	return client, server
 }
 
-// ended waits until a session is no longer open.
+// ended waits until a session has come to its end.
 func (r *rig) ended(n uint64) record.Entry {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), wstest.Patience)
@@ -184,7 +184,7 @@ func (r *rig) ended(n uint64) record.Entry {
 		if err != nil && !errors.Is(err, record.ErrNotFound) {
 			r.t.Fatal(err)
 		}
-		if err == nil && entry.State != tape.Open {
+		if err == nil && entry.Ending != nil { // a refusal is on the tape before its end is
 			return entry
 		}
 	}
