@@ -25,7 +25,7 @@ func clocked(t *testing.T, test func(client, server net.Conn)) (ending tape.Endi
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		p, tap := New(Config{CloseTimeout: 15 * time.Second}), &lastWord{}
-		s := &session{proxy: p, tap: tap, began: time.Now()}
+		s := newSession(p, tap)
 		if why, ok := p.admit(s); !ok {
 			t.Fatal(why)
 		}

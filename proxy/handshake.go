@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -115,12 +116,43 @@ var answers = sync.Pool{New: func() any { return bufio.NewReader(nil) }}
 type dialled struct {
 	conn  net.Conn
 	res   *http.Response
-	early []byte // what the upstream sent behind a 101
+	early []byte      // what the upstream sent behind a 101
+	head  http.Header // as the upstream wrote it
+}
+
+// opening is the handshake that goes to the upstream.
+type opening struct {
+	target string
+	host   string
+	fields http.Header
+}
+
+// request gives the opening the form in which stages see it.
+func (o *opening) request() tape.Request {
+	return tape.Request{Method: http.MethodGet, Target: o.target, Headers: append([]tape.Header{{"Host", o.host}}, fields(o.fields)...)}
+}
+
+// set takes over what a stage has made of it.
+func (o *opening) set(r *tape.Request) {
+	o.target, o.host, o.fields = r.Target, "", header(r.Headers)
+	if hosts := o.fields["Host"]; len(hosts) > 0 {
+		o.host = hosts[0]
+	}
+	o.fields.Del("Host")
+}
+
+// header is the inverse of fields.
+func header(list []tape.Header) http.Header {
+	h := make(http.Header, len(list))
+	for _, f := range list {
+		h.Add(f[0], f[1])
+	}
+	return h
 }
 
 // handshake sends the client's request on and reads the upstream's answer.
 // Interim answers go to the client through w.
-func (u *Upstream) handshake(ctx context.Context, w http.ResponseWriter, r *http.Request, target string, h http.Header, maxBytes int) (d *dialled, err error) {
+func (u *Upstream) handshake(ctx context.Context, w http.ResponseWriter, r *http.Request, o *opening, maxBytes int) (d *dialled, err error) {
 	conn, err := u.dial(ctx)
 	if err != nil {
 		return nil, err
@@ -132,9 +164,9 @@ func (u *Upstream) handshake(ctx context.Context, w http.ResponseWriter, r *http
 	}()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	list := append([]tape.Header{{"Host", u.host(r)}}, fields(h)...)
+	list := append([]tape.Header{{"Host", o.host}}, fields(o.fields)...)
 	list = append(list, u.Headers...)
-	if err := writeHead(conn, "GET "+target+" HTTP/1.1", list); err != nil {
+	if err := writeHead(conn, "GET "+o.target+" HTTP/1.1", list); err != nil {
 		return nil, fmt.Errorf("send the handshake: %w", err)
 	}
 	head := &io.LimitedReader{R: conn, N: int64(maxBytes)}
@@ -158,7 +190,7 @@ func (u *Upstream) handshake(ctx context.Context, w http.ResponseWriter, r *http
 			if !stop() {
 				return nil, context.Cause(ctx)
 			}
-			d = &dialled{conn: conn, res: res}
+			d = &dialled{conn: conn, res: res, head: res.Header}
 			if refusal = res.StatusCode != http.StatusSwitchingProtocols; !refusal {
 				early, _ := br.Peek(br.Buffered())
 				d.early = bytes.Clone(early)
@@ -222,7 +254,8 @@ func (p *Proxy) serveWebSocket(w http.ResponseWriter, r *http.Request, route *Ro
 		refuse(w, http.StatusServiceUnavailable, fmt.Sprintf("cannot record the session: %v", err))
 		return
 	}
-	s := &session{proxy: p, tap: tap, upstream: about.Upstream, began: time.Now()}
+	s := newSession(p, tap)
+	s.upstream = about.Upstream
 	if why, ok := p.admit(s); !ok {
 		s.refused(w, http.StatusServiceUnavailable, why)
 		return
@@ -232,6 +265,14 @@ func (p *Proxy) serveWebSocket(w http.ResponseWriter, r *http.Request, route *Ro
 		p.leave(s)
 		return
 	}
+	if route.Stage != nil {
+		about.N, about.ID = tap.Number(), tap.ID()
+		for _, from := range tape.Sides() {
+			s.ways[from] = newWay(&s.links[from])
+			s.links[from].way = s.ways[from]
+		}
+		s.stage = route.Stage(about, s)
+	}
 	if !s.shake(w, r, route, target) {
 		p.leave(s)
 	}
@@ -240,17 +281,26 @@ func (p *Proxy) serveWebSocket(w http.ResponseWriter, r *http.Request, route *Ro
 // refused answers the handshake with a reason of wstape's own.
 func (s *session) refused(w http.ResponseWriter, status int, why string) {
 	s.tap.Answered(s.upstream, status, "", nil, tape.Response{Status: status})
-	s.tap.End(tape.Ending{Kind: tape.EndError, Why: why})
+	s.over(tape.Ending{Kind: tape.EndError, Why: why})
 	refuse(w, status, why)
+}
+
+// turnAway answers the handshake with a stage's refusal.
+func (s *session) turnAway(w http.ResponseWriter, refusal *tape.Response) {
+	s.tap.Answered(s.upstream, refusal.Status, "", nil, *refusal)
+	s.over(tape.Ending{Kind: tape.EndError, Why: fmt.Sprintf("a script refused the handshake: %d %s", refusal.Status, http.StatusText(refusal.Status))})
+	h := header(refusal.Headers)
+	copyHeader(w.Header(), h)
+	addNothing(w, h)
+	w.Header().Set("Content-Length", strconv.Itoa(len(refusal.Body)))
+	w.WriteHeader(refusal.Status)
+	_, _ = w.Write(refusal.Body)
 }
 
 // shake carries the handshake; true when the session runs, on goroutines of its own.
 func (s *session) shake(w http.ResponseWriter, r *http.Request, route *Route, target string) bool {
 	p, u := s.proxy, route.Upstream
-	h := endToEnd(r.Header)
-	if removed := filterOffer(h); removed != nil {
-		s.tap.Note("taken out of the offer, because wstape cannot follow it: "+strings.Join(removed, ", "), "wstape")
-	}
+	o := &opening{target, u.host(r), endToEnd(r.Header)}
 	// Not the request's own context, which is done when the client has no more to
 	// say: it may still want to hear.
 	ctx, abort := context.WithCancelCause(context.Background())
@@ -258,7 +308,19 @@ func (s *session) shake(w http.ResponseWriter, r *http.Request, route *Route, ta
 	defer time.AfterFunc(p.config.HandshakeTimeout, func() { abort(p.late) }).Stop()
 	s.setAbort(abort)
 	defer s.setAbort(nil)
-	up, err := u.handshake(ctx, w, r, target, h, p.config.HandshakeBytes)
+	if s.stage != nil {
+		request := o.request()
+		if refusal := s.stage.Request(ctx, &request); refusal != nil {
+			s.turnAway(w, refusal)
+			return false
+		}
+		o.set(&request)
+		s.upstream = u.address(o.target)
+	}
+	if removed := filterOffer(o.fields); removed != nil {
+		s.tap.Note("taken out of the offer, because wstape cannot follow it: "+strings.Join(removed, ", "), "wstape")
+	}
+	up, err := u.handshake(ctx, w, r, o, p.config.HandshakeBytes)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
@@ -267,6 +329,20 @@ func (s *session) shake(w http.ResponseWriter, r *http.Request, route *Route, ta
 		s.refused(w, http.StatusBadGateway, u.unreachable(err))
 		return false
 	}
+	if s.stage != nil {
+		response := tape.Response{Status: up.res.StatusCode, Headers: fields(up.head)}
+		if refusal := s.stage.Response(ctx, &response); refusal != nil {
+			_ = up.conn.Close()
+			s.turnAway(w, refusal)
+			return false
+		}
+		if cause := context.Cause(ctx); cause != nil {
+			_ = up.conn.Close()
+			s.refused(w, http.StatusBadGateway, "the handshake was given up: "+cause.Error())
+			return false
+		}
+		up.res.Header = header(response.Headers)
+	}
 	if up.res.StatusCode != http.StatusSwitchingProtocols {
 		if err := s.passRefusal(ctx, w, up); err != nil {
 			p.leave(s)
@@ -274,9 +350,9 @@ func (s *session) shake(w http.ResponseWriter, r *http.Request, route *Route, ta
 		}
 		return false
 	}
-	s.tap.Answered(s.upstream, up.res.StatusCode, up.res.Header.Get("Sec-Websocket-Protocol"), up.res.Header[extensionsField],
-		tape.Response{Status: up.res.StatusCode, Headers: fields(up.res.Header)})
-	compression, other, err := wire.Granted(up.res.Header[extensionsField])
+	s.tap.Answered(s.upstream, up.res.StatusCode, up.res.Header.Get("Sec-Websocket-Protocol"), up.head[extensionsField],
+		tape.Response{Status: up.res.StatusCode, Headers: fields(up.head)})
+	compression, other, err := wire.Granted(up.head[extensionsField])
 	switch {
 	case err != nil:
 		s.tap.Note("the upstream granted what wstape cannot read: "+err.Error(), "wstape")
@@ -287,8 +363,11 @@ func (s *session) shake(w http.ResponseWriter, r *http.Request, route *Route, ta
 	if err != nil {
 		_ = up.conn.Close()
 		from := tape.Client
-		s.tap.End(tape.Ending{Kind: tape.EndError, From: &from, Why: "answer the client: " + err.Error()})
+		s.over(tape.Ending{Kind: tape.EndError, From: &from, Why: "answer the client: " + err.Error()})
 		return false
+	}
+	if s.stage != nil {
+		s.stage.Opened(up.res.Header.Get("Sec-Websocket-Protocol"))
 	}
 	s.start(client, early, up.conn, up.early, compression)
 	return true
@@ -367,9 +446,9 @@ func (s *session) passRefusal(ctx context.Context, w http.ResponseWriter, up *di
 	if body.left > 0 {
 		s.tap.Note(fmt.Sprintf("the refusal's body is recorded up to %d bytes; %d more went to the client", maxRefusalBody, body.left), "wstape")
 	}
-	s.tap.Answered(s.upstream, up.res.StatusCode, "", up.res.Header[extensionsField],
-		tape.Response{Status: up.res.StatusCode, Headers: fields(up.res.Header), Body: kept.Bytes()})
-	s.tap.End(tape.Ending{Kind: tape.EndError, From: &from, Why: why})
+	s.tap.Answered(s.upstream, up.res.StatusCode, "", up.head[extensionsField],
+		tape.Response{Status: up.res.StatusCode, Headers: fields(up.head), Body: kept.Bytes()})
+	s.over(tape.Ending{Kind: tape.EndError, From: &from, Why: why})
 	return err
 }
 

@@ -1,9 +1,9 @@
 package proxy
 
 import (
-	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"syscall"
 	"time"
@@ -24,6 +24,8 @@ type link struct {
 	parts   []tape.Part
 	guard   *guard // of strict mode; nil otherwise
 
+	way *way // of a session with a stage; nil otherwise
+
 	closing closePayload
 	closed  bool // a close frame has been passed on
 	hungUp  bool // nothing more is passed on: our own close frame has been sent, or nothing can be
@@ -32,6 +34,11 @@ type link struct {
 
 // run passes bytes on until the direction ends.
 func (l *link) run(early []byte) {
+	if l.way != nil {
+		l.way.chunk = early
+		l.way.run()
+		return
+	}
 	defer l.session.finish()
 	if len(early) > 0 && !l.forward(early) {
 		return
@@ -108,16 +115,21 @@ func (l *link) write(b []byte) bool {
 func (l *link) look() {
 	for i := range l.parts {
 		if payload, ok := l.closing.add(&l.parts[i]); ok {
-			code, reason, valid := tape.ParseClose(payload)
-			if !valid {
-				code = tape.NoStatus
-			}
-			from := l.from
-			l.closed = true
-			l.session.end(tape.Ending{Kind: tape.EndClose, Code: code, Reason: reason, From: &from})
-			l.session.wind()
+			l.closes(payload)
 		}
 	}
+}
+
+// closes is told the payload of the close frame that is passed on.
+func (l *link) closes(payload []byte) {
+	code, reason, valid := tape.ParseClose(payload)
+	if !valid {
+		code = tape.NoStatus
+	}
+	from := l.from
+	l.closed = true
+	l.session.end(tape.Ending{Kind: tape.EndClose, Code: code, Reason: reason, From: &from})
+	l.session.wind()
 }
 
 // closePayload gathers the payload of a close frame, which may come in several reads.
@@ -221,17 +233,23 @@ func (l *link) sendClose(h *hangup) {
 		l.hungUp = true
 		return
 	}
-	payload := tape.AppendClose(nil, h.code, h.reason)
-	part := tape.Part{Begin: true, Head: wire.Head(true, 0, tape.Close), Len: uint64(len(payload))}
-	var mask *[4]byte
-	if l.from == tape.Client {
-		mask = new([4]byte)
-		_, _ = rand.Read(mask[:]) // never fails
-		part.Masked, part.Mask = true, binary.LittleEndian.Uint32(mask[:])
-	}
-	frame := wire.AppendFrame(nil, part.Head, payload, mask)
-	part.Payload = frame[len(frame)-len(payload):]
-	l.session.tap.Injected(l.from, part, h.by)
+	frame, part := l.frame(nil, tape.Close, tape.AppendClose(nil, h.code, h.reason))
+	l.session.tap.Decided(tape.Decision{From: l.from, Fate: tape.Injected, By: []string{h.by}}, []tape.Part{part})
 	l.write(frame)
 	l.hungUp = true
+}
+
+// frame appends a frame of wstape's own to b. The part, for the tape, points
+// into it.
+func (l *link) frame(b []byte, op tape.Opcode, payload []byte) (frame []byte, part tape.Part) {
+	part = tape.Part{Begin: true, Head: wire.Head(true, 0, op), Len: uint64(len(payload))}
+	var mask *[4]byte
+	if l.from == tape.Client {
+		part.Masked, part.Mask = true, rand.Uint32()
+		mask = new([4]byte)
+		binary.LittleEndian.PutUint32(mask[:], part.Mask)
+	}
+	frame = wire.AppendFrame(b, part.Head, payload, mask)
+	part.Payload = frame[len(frame)-len(payload):]
+	return frame, part
 }

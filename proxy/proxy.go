@@ -16,19 +16,26 @@ import (
 	"github.com/wstape/wstape/tape"
 )
 
-// Tap takes down one session. Parts, Injected and Note may be called from both
-// links at once; End is called once, after everything else.
+// Tap takes down one session. Parts, Decided, Note and Tag may be called from
+// several goroutines at once; End is called once, after everything else.
 type Tap interface {
+	// Number and ID are the session's on the tape.
+	Number() uint64
+	ID() tape.ID
 	// Answered records the upstream's answer to the handshake; status 502 if
 	// there was none.
 	Answered(upstream string, status int, subprotocol string, extensions []string, r tape.Response)
 	// Parts records what one read brought from one side. The parts' payloads are
 	// only valid during the call.
 	Parts(from tape.Side, leg tape.Leg, parts []tape.Part)
-	// Injected records a frame that wstape itself sent, pretending to be from.
-	Injected(from tape.Side, p tape.Part, by string)
+	// Decided records what became of the message that came in first of those from
+	// one side whose fate is open, and what went on in its place; or, with the fate
+	// injected, what wstape itself sent. The parts are whole frames.
+	Decided(d tape.Decision, out []tape.Part)
 	// Note puts a remark on the tape.
 	Note(text, by string)
+	// Tag puts a tag on the session.
+	Tag(key, value string)
 	// End closes the session.
 	End(e tape.Ending)
 }
@@ -41,6 +48,8 @@ type Config struct {
 	MaxSessions      int                             // open sessions; more are answered with 503; 0 means no limit
 	HandshakeTimeout time.Duration                   // for reading a request's head, dialling and the upstream's answer; default 30 s
 	HandshakeBytes   int                             // of a request's or answer's head; default 64 KiB
+	HeldBytes        int                             // of a direction, that wait for a stage before the sender is held back; default 4 MiB
+	MessageBytes     int                             // of a message that a stage is given; default 16 MiB
 	CloseTimeout     time.Duration                   // how long nothing may move once a close frame or the end of a direction has been seen; default 15 s
 	Log              *slog.Logger                    // what goes wrong; nil discards
 }
@@ -50,6 +59,8 @@ const (
 	DefaultHandshakeTimeout = 30 * time.Second
 	DefaultHandshakeBytes   = 64 << 10
 	DefaultCloseTimeout     = 15 * time.Second
+	DefaultHeldBytes        = 4 << 20
+	DefaultMessageBytes     = 16 << 20
 )
 
 // Proxy relays WebSocket sessions, and plain HTTP beside them. Its methods are
@@ -80,6 +91,12 @@ func New(c Config) *Proxy {
 	}
 	if c.CloseTimeout <= 0 {
 		c.CloseTimeout = DefaultCloseTimeout
+	}
+	if c.HeldBytes <= 0 {
+		c.HeldBytes = DefaultHeldBytes
+	}
+	if c.MessageBytes <= 0 {
+		c.MessageBytes = DefaultMessageBytes
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -265,6 +282,9 @@ type discard struct{}
 
 func (discard) Answered(string, int, string, []string, tape.Response) {}
 func (discard) Parts(tape.Side, tape.Leg, []tape.Part)                {}
-func (discard) Injected(tape.Side, tape.Part, string)                 {}
+func (discard) Decided(tape.Decision, []tape.Part)                    {}
 func (discard) Note(string, string)                                   {}
+func (discard) Tag(string, string)                                    {}
+func (discard) Number() uint64                                        { return 0 }
+func (discard) ID() tape.ID                                           { return tape.ID{} }
 func (discard) End(tape.Ending)                                       {}

@@ -35,6 +35,7 @@ type setup struct {
 	base         string // path of the upstream
 	shape        func(*proxy.Upstream)
 	buffers      int // of the proxy's accepted sockets; 0 for the system's
+	stage        func(about tape.Session, h proxy.Handle) proxy.Stage
 }
 
 func start(t *testing.T, changes ...func(*setup)) *rig {
@@ -60,7 +61,7 @@ func start(t *testing.T, changes ...func(*setup)) *rig {
 		if c.shape != nil {
 			c.shape(u)
 		}
-		c.Routes = []proxy.Route{{Upstream: u}}
+		c.Routes = []proxy.Route{{Upstream: u, Stage: c.stage}}
 	}
 	r.recorder = record.NewRecorder(r.tape, record.Options{Flush: time.Millisecond})
 	c.Record = func(s tape.Session) (proxy.Tap, error) { return r.recorder.Begin(s) }

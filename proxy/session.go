@@ -23,6 +23,8 @@ type session struct {
 	upstream string
 	legs     [2]net.Conn  // by side
 	links    [2]link      // by the side that sends
+	stage    Stage        // nil if nobody decides about messages
+	ways     [2]*way      // of the links; nil without a stage
 	ended    atomic.Int32 // links that are done
 	eofs     atomic.Int32 // those of them that came to an EOF
 
@@ -38,6 +40,7 @@ type session struct {
 	torn [2]atomic.Bool // by side: a write to it was answered with a reset, which reading may not tell
 
 	mu     sync.Mutex
+	taped  bool                    // the tape takes nothing more of this session
 	ending *tape.Ending            // the first reason wins
 	abort  context.CancelCauseFunc // of the handshake
 	clock  *time.Timer             // runs while the session is winding
@@ -51,6 +54,14 @@ type hangup struct {
 	ending *tape.Ending // how the session ended; nil means the close frame itself
 }
 
+func newSession(p *Proxy, tap Tap) *session {
+	s := &session{proxy: p, tap: tap, began: time.Now()}
+	for _, from := range tape.Sides() {
+		s.links[from].session, s.links[from].from = s, from
+	}
+	return s
+}
+
 // start runs both links; the last one to end ends the session.
 func (s *session) start(client net.Conn, clientEarly []byte, server net.Conn, serverEarly []byte, c wire.Compression) {
 	s.mu.Lock()
@@ -58,12 +69,13 @@ func (s *session) start(client net.Conn, clientEarly []byte, server net.Conn, se
 	s.mu.Unlock()
 	early := [2][]byte{clientEarly, serverEarly}
 	for _, from := range tape.Sides() {
-		s.links[from] = link{
-			session: s, from: from, src: newSource(s.legs[from]), dst: s.legs[from.Other()],
-			walker: wire.NewWalker(from, c.On),
+		if w := s.ways[from]; w != nil {
+			w.compressed(c.On, c.On && !c.NoTakeover[from])
 		}
+		l := &s.links[from] // a stage's goroutines may be looking at it
+		l.src, l.dst, l.walker = newSource(s.legs[from]), s.legs[from.Other()], wire.NewWalker(from, c.On)
 		if s.proxy.config.Strict {
-			s.links[from].guard = new(guard)
+			l.guard = new(guard)
 		}
 	}
 	for _, from := range tape.Sides() {
@@ -92,8 +104,22 @@ func (s *session) finish() {
 	if ending == nil {
 		ending = &tape.Ending{Kind: tape.EndEOF}
 	}
-	s.tap.End(*ending)
+	s.over(*ending)
 	s.proxy.leave(s)
+}
+
+// over ends the session for those who watch it.
+func (s *session) over(e tape.Ending) {
+	if s.stage != nil {
+		for _, w := range s.ways {
+			w.unsent(w.end(), "the session had ended")
+		}
+		s.stage.Closed(e)
+	}
+	s.mu.Lock()
+	s.taped = true
+	s.mu.Unlock()
+	s.tap.End(e)
 }
 
 // setAbort says what ends the handshake; nil when it is over, so that a session
@@ -174,11 +200,27 @@ func (s *session) expire() {
 
 // wake makes both links look at the session's state.
 func (s *session) wake() {
+	for _, from := range tape.Sides() {
+		s.signalWay(from)
+		s.wakeLeg(from)
+	}
+}
+
+// wakeLeg ends the reading of one leg.
+func (s *session) wakeLeg(side tape.Side) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, conn := range s.legs {
-		if conn != nil {
-			_ = conn.SetReadDeadline(time.Unix(1, 0))
+	if conn := s.legs[side]; conn != nil {
+		_ = conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// signalWay ends a link's wait for its stage.
+func (s *session) signalWay(from tape.Side) {
+	if w := s.ways[from]; w != nil {
+		select {
+		case w.signal <- struct{}{}:
+		default:
 		}
 	}
 }
@@ -193,11 +235,14 @@ func (s *session) cut() {
 func (s *session) closeLegs() {
 	s.gone.Store(true)
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, conn := range s.legs {
 		if conn != nil {
 			_ = conn.Close()
 		}
+	}
+	s.mu.Unlock()
+	for _, from := range tape.Sides() {
+		s.signalWay(from)
 	}
 }
 
@@ -216,6 +261,8 @@ func (s *session) reset(to tape.Side) {
 	}
 	_ = raw.Close()
 	_ = s.legs[to.Other()].Close()
+	s.signalWay(to.Other())
+	s.signalWay(to)
 }
 
 // closeWrite passes an EOF on: close_notify under TLS, and FIN.

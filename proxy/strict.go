@@ -99,7 +99,7 @@ func (l *link) forwardStrict(chunk []byte) bool {
 			if !l.write(chunk[:passed]) {
 				return false
 			}
-			l.violated(violation)
+			l.violated(violation, l.parts[0].Begin || l.parts[0].Raw)
 			continue
 		}
 		l.look()
@@ -129,14 +129,15 @@ func (l *link) inspect() (violation string) {
 	return violation
 }
 
-// violated ends the session because of what the parts hold.
-func (l *link) violated(violation string) {
+// violated ends the session because of what the parts hold. If the beginning of
+// that frame has gone out, no close frame can follow it.
+func (l *link) violated(violation string, boundary bool) {
 	from := l.from
 	h := &hangup{code: 1002, reason: "protocol error", by: "wstape",
 		ending: &tape.Ending{Kind: tape.EndError, From: &from, Why: "--strict: " + violation}}
 	l.session.hangUp(h)
-	if l.parts[0].Begin || l.parts[0].Raw {
+	if boundary {
 		l.sendClose(h)
 	}
-	l.hungUp = true // else the frame's beginning has gone out, and no close frame may follow it
+	l.hungUp = true
 }

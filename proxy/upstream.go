@@ -21,6 +21,7 @@ type Route struct {
 	Host     string // of the Host header, with or without port; "" matches all
 	Strip    bool   // take the prefix off before the request goes on
 	Upstream *Upstream
+	Stage    func(about tape.Session, h Handle) Stage // opens the stage of each session; nil for none
 }
 
 func (r *Route) String() string {

@@ -53,7 +53,8 @@ type assembler struct {
 	keep        uint64 // bytes of a plain payload that are kept
 	inflate     uint64
 	compression wire.Compression
-	mute        bool // notes and gaps are not wanted yet
+	mute        bool   // notes and gaps are not wanted yet
+	first       uint64 // number of the first frame that was read, 0 if none was
 	sides       [2]side
 	out         ordered[*tape.Line]
 }
@@ -65,8 +66,8 @@ type side struct {
 	making   *building // the same for the frame that wstape makes on this leg
 	message  *building // the data message that is open
 	made     *building // the message that wstape makes on this leg
-	decision *tape.Decision
-	received []*building // came in, fate not known yet
+	decision *Record   // what the frames that go out next are
+	waiting  waiting[*building]
 	inflater *wire.Inflater
 	lost     bool   // a gap tore the compressed stream
 	plain    uint64 // bytes inflated since the last window
@@ -74,12 +75,16 @@ type side struct {
 
 // building is a message on its way to being complete.
 type building struct {
-	slot     *slot[*tape.Line]
+	slot     *slot[*tape.Line] // nil: it makes no line, for it is what came in in other frames
 	m        *tape.Message
-	wire     []byte // compressed payload
+	in       *building // of an edited message: what came in
+	out      *building // of that: what went out in its place
+	wire     []byte    // compressed payload
 	deflated bool
 	need     uint64 // payload bytes of the current frame still to come
 	fin      bool
+	ended    bool
+	torn     bool // the decision about it may be in a damaged part
 }
 
 // queueLimit is how many lines may wait for an earlier message to come to its
@@ -88,6 +93,9 @@ const queueLimit = 10_000
 
 func newAssembler(s *tape.Session, inflate, keep uint64, fromStart bool) *assembler {
 	a := &assembler{keep: keep, inflate: inflate, compression: Compression(s), out: ordered[*tape.Line]{limit: queueLimit}}
+	if fromStart {
+		a.first = 1
+	}
 	for i := range a.sides {
 		a.sides[i].joined = fromStart
 	}
@@ -111,6 +119,9 @@ func (a *assembler) inflater(from tape.Side) *wire.Inflater {
 // record takes one record; what it completes waits in a.out.
 func (a *assembler) record(r *Record) {
 	s := &a.sides[r.From]
+	if a.first == 0 {
+		a.first = r.Seq
+	}
 	switch r.Kind {
 	case kindFrame:
 		a.frame(s, r)
@@ -123,15 +134,10 @@ func (a *assembler) record(r *Record) {
 			a.payload(s, b, r.Payload)
 		}
 	case kindRaw:
-		m := &tape.Message{
-			Seq: r.Seq, T: r.T, From: r.From, Fate: tape.Passed, Violation: r.Violation, WireLen: r.Len,
-			Content: tape.Content{Op: tape.OpRaw, Len: r.Len, Payload: clip(nil, r.Payload, a.keep)},
-		}
-		slot := a.out.add(&tape.Line{T: r.T, Message: m}, r.Leg != tape.LegIn)
-		if r.Leg == tape.LegIn {
-			m.Fate = "" // not known yet
-			s.received = append(s.received, &building{slot: slot, m: m})
-		}
+		b := a.begin(s, r, tape.OpRaw)
+		b.m.Violation, b.m.WireLen, b.m.Len = r.Violation, r.Len, r.Len
+		b.m.Payload = clip(nil, r.Payload, a.keep)
+		a.complete(s, b, false)
 	case kindGap:
 		a.abandon(s)
 		s.lost, s.joined = true, true
@@ -140,6 +146,7 @@ func (a *assembler) record(r *Record) {
 	case kindTorn:
 		a.abandon(s)
 		s.lost = true
+		s.waiting.each(func(b *building) { b.torn = true })
 	case kindNote:
 		note := r.Note
 		a.remark(&tape.Line{T: r.T, Note: &note})
@@ -170,13 +177,16 @@ func (a *assembler) frame(s *side, r *Record) {
 			a.complete(s, b, true)
 		}
 		b = a.begin(s, r, op)
-		s.joined = true
+		s.joined = s.joined || r.Leg != tape.LegOut
+	case r.Leg == tape.LegOut && b == nil && s.decision == nil:
+		s.making = nil // the end of a message whose beginning is not here
+		return
 	case b == nil && !s.joined:
 		s.frame = nil // the end of a message that began before the reader came
 		return
 	case b == nil:
-		b = a.begin(s, r, op) // a stray one stands for itself
-		fin = true
+		b = a.begin(s, r, op)
+		fin = fin || r.Leg == tape.LegBoth // a stray one stands for itself, unless it is decided about with what follows
 	}
 	if !op.Control() {
 		*open = b
@@ -200,24 +210,37 @@ func (a *assembler) begin(s *side, r *Record, op tape.Opcode) *building {
 	m := &tape.Message{Seq: r.Seq, T: r.T, From: r.From, Fate: tape.Passed, Content: tape.Content{Op: op}}
 	b := &building{m: m, deflated: rsv&4 != 0 && a.compression.On && (op == tape.Text || op == tape.Binary)}
 	m.RSV1 = b.deflated
-	if r.Leg == tape.LegOut && s.decision != nil {
-		m.Fate, m.By = s.decision.Fate, s.decision.By
-		if m.Fate == tape.Edited && len(s.received) > 0 {
-			in := s.received[0]
-			s.received = s.received[1:]
-			content := in.m.Content
-			m.Received, m.Seq, m.T, b.slot = &content, in.m.Seq, in.m.T, in.slot
-			in.slot.value.Message = m
-		}
+	if d := s.decision; r.Leg == tape.LegOut && d != nil {
 		s.decision = nil
-	}
-	if r.Leg == tape.LegIn {
-		m.Fate = "" // not known yet
+		if d.Decision.Resent {
+			return b
+		}
+		m.Fate, m.By = d.Decision.Fate, d.Decision.By
+		if m.Fate == tape.Edited {
+			a.replace(s, b, d)
+		}
 	}
 	if b.slot == nil {
 		b.slot = a.out.add(&tape.Line{T: m.T, Message: m}, false)
 	}
+	if r.Leg == tape.LegIn {
+		m.Fate = "" // not known yet
+		s.waiting.add(op, m.Seq, b)
+	}
 	return b
+}
+
+// replace puts what goes out into the place of what came in.
+func (a *assembler) replace(s *side, b *building, d *Record) {
+	in, ok := s.waiting.take(d)
+	switch {
+	case ok:
+		b.in, in.out, b.slot = in, b, in.slot
+		b.m.Received, b.m.Seq, b.m.T = &in.m.Content, in.m.Seq, in.m.T
+		in.m.Fate, in.slot.value.Message = tape.Edited, b.m
+	case d.About != firstWaiting && d.About != notHere && (a.first == 0 || d.About < a.first):
+		b.m.Seq = d.About // it came in before reading began, and that is its place
+	}
 }
 
 // payload adds bytes of the current frame, and completes frame and message when
@@ -227,9 +250,11 @@ func (a *assembler) payload(s *side, b *building, p []byte) {
 	b.m.Frames[len(b.m.Frames)-1] += n
 	b.m.WireLen += n
 	b.need -= min(n, b.need)
-	if b.deflated {
+	switch {
+	case b.slot == nil:
+	case b.deflated:
 		b.wire = clip(b.wire, p, a.inflate+1)
-	} else {
+	default:
 		b.m.Len += n
 		b.m.Payload = clip(b.m.Payload, p, a.keep)
 	}
@@ -278,15 +303,26 @@ func (a *assembler) complete(s *side, b *building, partial bool) {
 		s.made = nil
 	}
 	s.leave(b)
+	if b.slot == nil {
+		return
+	}
 	if b.deflated {
 		a.plain(s, b)
 	}
 	a.check(m)
-	if m.Fate == "" {
-		s.received = append(s.received, b)
-		return
+	b.ended = true
+	b.settle()
+}
+
+// settle lets a message go out as a line when nothing of it is missing any more.
+func (b *building) settle() {
+	if b.out != nil {
+		b = b.out
 	}
-	b.slot.done = true
+	if b.in != nil {
+		b.m.ReceivedError = b.in.m.Error
+	}
+	b.slot.done = b.ended && b.m.Fate != "" && (b.in == nil || b.in.ended)
 }
 
 // plain inflates a complete message.
@@ -354,17 +390,22 @@ func trimRune(p []byte) []byte {
 	return p
 }
 
-// decide applies what became of the message that came in first.
+// decide applies what became of a message that came in. One that is still
+// coming in has its fate then, and becomes a line when it ends. What was edited
+// is looked for when that which goes out is there.
 func (a *assembler) decide(s *side, r *Record) {
-	d := r.Decision
-	if (d.Fate == tape.Passed || d.Fate == tape.Dropped) && len(s.received) > 0 {
-		in := s.received[0]
-		s.received = s.received[1:]
-		in.m.Fate, in.m.By = d.Fate, d.By
-		in.slot.done = true
+	d := &r.Decision
+	if d.Fate == tape.Edited || d.Fate == tape.Injected || d.Resent {
+		next := *r
+		s.decision = &next
+	}
+	if d.Fate == tape.Edited || d.Fate == tape.Injected {
 		return
 	}
-	s.decision = &d
+	if in, ok := s.waiting.take(r); ok {
+		in.m.Fate, in.m.By = d.Fate, d.By
+		in.settle()
+	}
 }
 
 // abandon ends what one side had not completed.
@@ -381,13 +422,17 @@ func (a *assembler) abandon(s *side) {
 func (a *assembler) finish(open bool) {
 	for i := range a.sides {
 		s := &a.sides[i]
-		if !open {
-			a.abandon(s)
+		if open {
+			continue
 		}
-		for _, in := range s.received {
+		a.abandon(s)
+		s.waiting.each(func(in *building) {
 			in.m.Fate, in.m.By = tape.Dropped, []string{"wstape"} // nothing of it went on
-			in.slot.done = !open
-		}
+			if in.torn || in.m.Op == tape.Continuation {
+				in.m.Fate, in.m.By = tape.Passed, nil // the decision is lost, and a gap says so
+			}
+			in.settle()
+		})
 	}
 	a.out.limit = 0
 }

@@ -258,22 +258,27 @@ func (c *cassetteReader) message(m *tape.Message) (err error) {
 	if m.Op == tape.Close && m.Fate != tape.Dropped && c.closing == nil {
 		c.closing = m
 	}
+	d := tape.Decision{From: m.From, Fate: m.Fate, By: m.By, Control: overtakes(m.Op)}
+	about, leg := c.enc.seq, outInstead
 	switch {
 	case m.Fate == tape.Passed:
 		return c.frames(m, &m.Content, tape.LegBoth)
 	case m.Fate == tape.Dropped:
 		err = c.frames(m, &m.Content, tape.LegIn)
 	case m.Fate == tape.Edited && m.Received != nil:
-		err = c.frames(&tape.Message{From: m.From, T: m.T}, m.Received, tape.LegIn)
+		d.Control = overtakes(m.Received.Op)
+		err = c.frames(&tape.Message{From: m.From, T: m.T, Error: m.ReceivedError}, m.Received, tape.LegIn)
+	default:
+		about, leg = notHere, tape.LegOut
 	}
 	if err != nil {
 		return err
 	}
-	c.segment.Raw = c.enc.decision(c.segment.Raw, tape.Decision{From: m.From, Fate: m.Fate, By: m.By}, m.T)
+	c.segment.Raw = c.enc.decision(c.segment.Raw, &d, about, m.T)
 	if m.Fate == tape.Dropped {
-		return nil
+		return c.room()
 	}
-	return c.frames(m, &m.Content, tape.LegOut)
+	return c.frames(m, &m.Content, leg)
 }
 
 // frames appends a payload as the frames that it had, if they are known and fit.

@@ -21,7 +21,7 @@ func everything(w *writer) {
 	w.decide(client, tape.Dropped, "script:a.js", "operator")
 	w.part(server, in, whole(text, "hello"))
 	w.decide(server, tape.Edited, "script:a.js")
-	w.part(server, out, whole(text, "HELLO"))
+	w.part(server, instead, whole(text, "HELLO"))
 	w.decide(server, tape.Injected, "script:a.js")
 	w.part(server, out, whole(bin, "made"))
 	w.gap(client, 3, 300)
@@ -44,6 +44,90 @@ func TestCassetteGivesTheSameLinesAgain(t *testing.T) {
 	}
 	if again != first {
 		t.Errorf("exported again:\n got %s\nwant %s", again, first)
+	}
+}
+
+// Whatever scripts did to messages comes back from a cassette, and with it the
+// counts and the wire frames, of which only fragments are joined.
+func TestCassetteKeepsWhatWasDecided(t *testing.T) {
+	w := newWriter(t)
+	by := func(d tape.Decision, by ...string) tape.Decision { d.By = by; return d }
+	came(w, client, whole(text, "one"), whole(bin, "\x00\xff"), whole(text, "\xff"), whole(ping, "p"), whole(ping, "q"))
+	w.Decided(by(tape.Decision{From: client, Fate: tape.Edited, Control: true}, "fault:f", "script:a.js"), []tape.Part{whole(ping, "P")})
+	w.Decided(by(tape.Decision{From: client, Fate: tape.Dropped, Control: true}, "script:a.js"), nil)
+	w.Decided(by(tape.Decision{From: client, Fate: tape.Edited}, "script:a.js", "script:b.js", "operator"), []tape.Part{whole(text, "ONE")})
+	w.Decided(by(tape.Decision{From: client, Fate: tape.Injected}, "script:a.js", "script:b.js"), []tape.Part{whole(bin, "made")})
+	fate(w, client, tape.Edited, whole(text, "text instead"))
+	fate(w, client, tape.Edited, whole(bin, "\xfe"))
+	came(w, server, whole(text, "held"), whole(text, "resent"), whole(closing, "\x03\xe8bye"))
+	fate(w, server, tape.Dropped)
+	resent(w, server, whole(text, "resent"))
+	fate(w, server, tape.Dropped)
+	came(w, client, whole(closing, ""))
+	fate(w, client, tape.Edited, whole(closing, "\x03\xe9instead"))
+	came(w, client, raw("\xff"))
+	fate(w, client, tape.Edited, raw("~~~"))
+	store := w.store("", tape.Closed)
+	want := []string{
+		`1 client text "ONE" edited [script:a.js script:b.js operator] received text "one"`,
+		`2 client text "text instead" edited [s] received binary "\x00\xff"`,
+		`3 client binary "\xfe" edited [s] received text "\xff"`,
+		`4 client ping "P" edited [fault:f script:a.js] received ping "p"`,
+		`5 client ping "q" dropped [script:a.js]`,
+		`8 client binary "made" injected [script:a.js script:b.js]`,
+		`11 server text "held" dropped [s]`, `12 server text "resent"`, `13 server close "\x03\xe8bye" dropped [s]`,
+		`15 client close "\x03\xe9instead" edited [s] received close ""`,
+		`17 client raw "~~~" edited [s] received raw "\xff" violation`,
+	}
+	equal(t, lines(t, store, ReadOptions{}), want)
+	text := cassette(t, store, 1)
+	for _, part := range []string{
+		`"by":"operator","by_all":["script:a.js","script:b.js","operator"],"received":{"op":"text","len":3,"text":"one"}`,
+		`"text":"text instead","fate":"edited","by":"s","received":{"op":"binary","len":2,"b64":"AP8="}`,
+		`"b64":"/g==","fate":"edited","by":"s","received":{"op":"text","len":1,"b64":"/w==","utf8":false}`,
+		`"received":{"op":"close","len":0,"reason":""}`,
+	} {
+		if !strings.Contains(text, part) {
+			t.Errorf("%s is not in\n%s", part, text)
+		}
+	}
+	number := regexp.MustCompile(`^\d+ `)
+	plain := func(lines []string) (out []string) {
+		for _, line := range lines {
+			out = append(out, number.ReplaceAllString(line, ""))
+		}
+		return out
+	}
+	second := imported(t, text)
+	equal(t, plain(lines(t, second, ReadOptions{})), plain(want))
+	third := imported(t, cassette(t, second, 1))
+	equal(t, lines(t, third, ReadOptions{}), lines(t, second, ReadOptions{}))
+	equal(t, frames(t, third, ReadOptions{}), frames(t, second, ReadOptions{}))
+	for _, r := range []*Memory{store, second} {
+		if e, err := r.Session(t.Context(), 1); err != nil || e.Frames != (tape.Counts{Client: 7, Server: 3}) {
+			t.Errorf("%v frames, %v", e.Frames, err)
+		}
+	}
+	legs := map[tape.Leg]int{}
+	for f, err := range Frames(t.Context(), second, 1, ReadOptions{}) {
+		must(t, err)
+		legs[f.Leg]++
+	}
+	if legs[in] != 9 || legs[out] != 7 || legs[both] != 1 {
+		t.Errorf("legs %v", legs)
+	}
+}
+
+func TestCassetteKeepsWhatCouldNotBeInflated(t *testing.T) {
+	w := newWriter(t)
+	came(w, client, whole(compressed, "\xff\xff"))
+	fate(w, client, tape.Edited, whole(text, "clear"))
+	text := cassette(t, w.store(noTakeover, tape.Closed), 1)
+	if !strings.Contains(text, `"received":{"op":"text","len":2,"b64":"//8=","error":"`) {
+		t.Errorf("got %s", text)
+	}
+	if again := cassette(t, imported(t, text), 1); again != text {
+		t.Errorf("imported and exported:\n%s\nwant\n%s", again, text)
 	}
 }
 

@@ -22,11 +22,12 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
-	client = tape.Client
-	server = tape.Server
-	both   = tape.LegBoth
-	in     = tape.LegIn
-	out    = tape.LegOut
+	client  = tape.Client
+	server  = tape.Server
+	both    = tape.LegBoth
+	in      = tape.LegIn
+	out     = tape.LegOut
+	instead = outInstead
 )
 
 // First bytes of frame headers.
@@ -122,8 +123,14 @@ func (w *writer) note(words string) {
 	w.segment.Raw = w.enc.note(w.segment.Raw, tape.Note{Text: words, By: "wstape"}, w.now())
 }
 
+// decide writes a decision about what waits first, as tapes without references do.
 func (w *writer) decide(from tape.Side, fate tape.Fate, by ...string) {
-	w.segment.Raw = w.enc.decision(w.segment.Raw, tape.Decision{From: from, Fate: fate, By: by}, w.now())
+	w.decideAbout(tape.Decision{From: from, Fate: fate, By: by}, firstWaiting)
+}
+
+// decideAbout writes a decision about the message that began with a frame.
+func (w *writer) decideAbout(d tape.Decision, about uint64) {
+	w.segment.Raw = w.enc.decision(w.segment.Raw, &d, about, w.now())
 }
 
 // cut ends the segment and begins another.

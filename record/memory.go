@@ -21,7 +21,7 @@ type Memory struct {
 
 type memSession struct {
 	entry    Entry
-	label    Label
+	label    *Attached
 	segments []Segment // sorted by offset
 	windows  []Window
 }
@@ -82,7 +82,9 @@ func (m *Memory) Append(_ context.Context, b Batch) error {
 
 func (s *memSession) labelled() Entry {
 	e := s.entry
-	e.Tags, e.Notes = s.label.Tags, s.label.Notes
+	if s.label != nil {
+		s.label.Apply(&e)
+	}
 	return e
 }
 
@@ -161,7 +163,8 @@ func (m *Memory) SetLabel(_ context.Context, n uint64, l Label) error {
 	if err != nil {
 		return err
 	}
-	s.label = l
+	label := Attach(l, &s.entry)
+	s.label = &label
 	m.changes.Bump()
 	return nil
 }

@@ -50,6 +50,7 @@ type cursor struct {
 	at     uint64        // behind the last record
 	seq    uint64        // of the next frame, 0 if not known
 	t      time.Duration // of the last record
+	extra  uint64        // frames that have a number and are in no count: what wstape sent in place of others
 }
 
 // poll yields the records that are there and were not yielded before. What
@@ -89,6 +90,9 @@ func (c *cursor) segment(seg *Segment, yield func(*Record, error) bool) bool {
 			continue
 		}
 		c.at, c.seq, c.t = rec.End, d.seq, d.t
+		if rec.Instead && rec.Kind == kindFrame {
+			c.extra++
+		}
 		if !yield(&rec, nil) {
 			return false
 		}
@@ -101,7 +105,7 @@ func (c *cursor) end(e *Entry, yield func(*Record, error) bool) bool {
 	if e.State == tape.Open || e.Size <= c.at {
 		return true
 	}
-	return c.lost(yield, e.Size, e.Frames.Client+e.Frames.Server+1)
+	return c.lost(yield, e.Size, e.Frames.Client+e.Frames.Server+c.extra+1)
 }
 
 // lost yields the gap that stands for a damaged part of the stream, up to an
@@ -114,8 +118,15 @@ func (c *cursor) lost(yield func(*Record, error) bool, offset, seq uint64) bool 
 	}
 	c.at, c.seq = offset, max(c.seq, seq)
 	rec := Record{Kind: kindGap, T: c.t, Gap: gap, Offset: offset - 1, End: offset}
-	other := Record{Kind: kindTorn, From: tape.Server}
-	return yield(&rec, nil) && yield(&other, nil)
+	if !yield(&rec, nil) {
+		return false
+	}
+	for _, from := range tape.Sides() {
+		if !yield(&Record{Kind: kindTorn, From: from, Offset: offset - 1, End: offset}, nil) {
+			return false
+		}
+	}
+	return true
 }
 
 // Follower reads the lines of a session as far as they are there, and goes on
@@ -167,7 +178,7 @@ func (f *Follower) Poll(ctx context.Context) iter.Seq2[*tape.Line, error] {
 }
 
 func (f *Follower) record(rec *Record, yield func(*tape.Line, error) bool) bool {
-	if !f.begun && rec.Offset >= f.offset {
+	if f.first == 0 && rec.Offset >= f.offset {
 		f.begun, f.first = true, f.records.seq
 		if rec.Kind == kindFrame || rec.Kind == kindRaw {
 			f.first = rec.Seq
@@ -318,8 +329,29 @@ type framer struct {
 	r       Reader
 	records cursor
 	out     ordered[*tape.Frame]
-	current [2]*slot[*tape.Frame] // by side: the frame whose payload is not complete
-	making  [2]*slot[*tape.Frame] // the same for frames that wstape made
+	sides   [2]framerSide
+}
+
+// framerSide is where one direction stands.
+type framerSide struct {
+	current *framing // the frame whose payload is not complete
+	making  *framing // the same for frames that wstape made
+	open    *framed  // the message that is coming in
+	waiting waiting[*framed]
+}
+
+// framing is a frame on its way to being shown.
+type framing struct {
+	slot  *slot[*tape.Frame]
+	of    *framed // the message that somebody looked at; nil if nobody did
+	ended bool
+}
+
+// framed is a message that came in, as far as its frames need to know.
+type framed struct {
+	frames  []*framing // until it is decided about
+	decided bool
+	passed  bool // as it came, so its frames were on both legs
 }
 
 func (f *framer) Poll(ctx context.Context) iter.Seq2[*tape.Frame, error] {
@@ -362,39 +394,100 @@ func (f *framer) drain(yield func(*tape.Frame, error) bool) bool {
 }
 
 func (f *framer) record(rec *Record) {
-	current := &f.current[rec.From]
+	side := &f.sides[rec.From]
+	current := &side.current
 	if rec.Leg == tape.LegOut {
-		current = &f.making[rec.From]
+		current = &side.making
 	}
 	switch rec.Kind {
 	case kindFrame, kindRaw:
+		(*current).end()
 		frame := frameOf(rec)
-		s := f.out.add(frame, !frame.Partial())
-		if *current != nil {
-			(*current).done = true // cut off by a gap
+		*current = &framing{slot: f.out.add(frame, false)}
+		if rec.Leg != tape.LegOut {
+			side.came(frame, *current)
 		}
-		*current = nil
-		if !s.done {
-			*current = s
-		} else {
-			f.whole(frame)
-		}
-	case kindGap, kindTorn:
-		if *current != nil {
-			(*current).done = true
-		}
-		*current = nil // pieces behind the hole belong to a frame in it
+		f.look(current)
+	case kindGap, kindTorn: // pieces behind the hole belong to a frame in it
+		side.current.end()
+		side.making.end()
+		side.current, side.making, side.open = nil, nil, nil
 	case kindPiece:
-		s := *current
-		if s == nil {
-			return
+		if c := *current; c != nil {
+			c.slot.value.Payload = append(double(c.slot.value.Payload, len(rec.Payload)), rec.Payload...)
+			f.look(current)
 		}
-		s.value.Payload = append(double(s.value.Payload, len(rec.Payload)), rec.Payload...)
-		if s.done = !s.value.Partial(); s.done {
-			*current = nil
-			f.whole(s.value)
+	case kindDecision:
+		side.decide(rec)
+	}
+}
+
+// look ends the current frame when its payload is there.
+func (f *framer) look(current **framing) {
+	c := *current
+	if c.slot.value.Partial() {
+		return
+	}
+	f.whole(c.slot.value)
+	c.end()
+	*current = nil
+}
+
+// end says that nothing more comes of a frame.
+func (c *framing) end() {
+	if c != nil {
+		c.ended = true
+		c.settle()
+	}
+}
+
+// settle lets a frame go out when it has ended and its leg is known.
+func (c *framing) settle() {
+	if c.of != nil && c.of.passed {
+		c.slot.value.Leg = tape.LegBoth
+	}
+	c.slot.done = c.ended && (c.of == nil || c.of.decided)
+}
+
+// came finds the message of a frame that came in.
+func (s *framerSide) came(frame *tape.Frame, c *framing) {
+	data := !frame.Opcode.Control() && frame.Opcode != tape.OpRaw
+	begins := !data || frame.Opcode != tape.Continuation
+	if data && begins {
+		s.open = nil
+	}
+	if frame.Leg == tape.LegIn {
+		if c.of = s.open; c.of == nil || begins {
+			c.of = &framed{}
+			s.waiting.add(frame.Opcode, frame.Seq, c.of)
+		}
+		if !c.of.decided {
+			c.of.frames = append(c.of.frames, c)
+		}
+		if data {
+			s.open = c.of
 		}
 	}
+	if data && frame.Fin {
+		s.open = nil
+	}
+}
+
+// decide tells the frames of a message on which legs they were.
+func (s *framerSide) decide(rec *Record) {
+	d := &rec.Decision
+	if d.Fate == tape.Injected {
+		return
+	}
+	m, ok := s.waiting.take(rec)
+	if !ok {
+		return
+	}
+	m.decided, m.passed = true, d.Fate == tape.Passed && !d.Resent
+	for _, c := range m.frames {
+		c.settle()
+	}
+	m.frames = nil
 }
 
 // whole looks at the payload of a frame that has come to its end. Text in

@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -366,10 +368,12 @@ type Tap struct {
 	full     []Segment // closed, waiting to be written
 	gaps     [2]missed // by side: not yet marked
 	dropping [2]bool   // by side: inside a frame that is being dropped
+	awaited  *awaited  // what came in and was not decided about; nil while nothing did
 	queued   bool
 	begun    bool // the handshake has been answered
 	told     bool // and the feed has been told
 	ended    bool
+	overfull bool   // more tags were set than there may be
 	usual    uint16 // KiB that one flush takes of this session, about
 
 	watch *watcher // set once; what it holds is the recorder goroutine's own
@@ -377,6 +381,14 @@ type Tap struct {
 
 // missed is what was not recorded.
 type missed struct{ frames, bytes uint64 }
+
+// awaited is what came in and waits for a decision, so that each decision can
+// say what it is about even if a reader has not seen all of it.
+type awaited struct {
+	lines [2][2]queue // by side: messages; pings and pongs
+	open  [2]bool     // by side: a message is coming in, of which more frames will
+	cut   [2]bool     // by side: a part of it was dropped
+}
 
 // Number returns the session's number on its tape.
 func (t *Tap) Number() uint64 { return t.session.N }
@@ -436,15 +448,19 @@ func (t *Tap) Parts(from tape.Side, leg tape.Leg, parts []tape.Part) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.clock()
-	if !admitted || t.dropping[from] {
-		parts = t.drop(from, parts, admitted)
-	}
-	if admitted && t.gaps[from] != (missed{}) && len(parts) > 0 {
-		t.markGap(from, now)
-	}
+	lossy := !admitted || t.dropping[from] || t.awaited != nil && t.awaited.cut[from]
 	counted := 0
 	for i := range parts {
 		p := &parts[i]
+		if lossy && t.drop(from, leg, p, admitted) {
+			continue
+		}
+		if t.gaps[from] != (missed{}) {
+			t.markGap(from, now)
+		}
+		if leg == tape.LegIn || t.awaited != nil {
+			t.await(from, leg, p, t.enc.seq)
+		}
 		t.count(from, p)
 		if len(p.Payload) > maxPiece {
 			t.long(from, leg, *p, now)
@@ -458,6 +474,32 @@ func (t *Tap) Parts(from tape.Side, leg tape.Leg, parts []tape.Part) {
 		t.rec.added(counted)
 	}
 	t.touch()
+}
+
+// await notes that a message which begins with this part will be decided about,
+// if one does; the rest of a fragmented message is its beginning's.
+func (t *Tap) await(from tape.Side, leg tape.Leg, p *tape.Part, seq uint64) {
+	if !p.Begin && !p.Raw {
+		return
+	}
+	if t.awaited == nil {
+		t.awaited = &awaited{}
+	}
+	fin, _, op := wire.Split(p.Head)
+	if op.Control() && !p.Raw {
+		if leg == tape.LegIn {
+			t.awaited.lines[from][lineOf(overtakes(op))].push(seq)
+		}
+		return
+	}
+	begins := p.Raw || op != tape.Continuation || !t.awaited.open[from]
+	t.awaited.open[from] = leg == tape.LegIn && !fin && !p.Raw
+	if begins {
+		t.awaited.cut[from] = false
+		if leg == tape.LegIn {
+			t.awaited.lines[from][0].push(seq)
+		}
+	}
 }
 
 // long writes a part that is too long for one record. The caller holds t.mu.
@@ -478,23 +520,34 @@ func (t *Tap) count(from tape.Side, p *tape.Part) {
 	t.session.Bytes.Add(from, uint64(len(p.Payload)))
 }
 
-// drop counts into the gap what is not recorded, and returns the parts that are:
-// once there is room again, those from the next frame on.
-func (t *Tap) drop(from tape.Side, parts []tape.Part, admitted bool) []tape.Part {
-	gap := &t.gaps[from]
-	for i := range parts {
-		p := &parts[i]
-		if admitted && (p.Begin || p.Raw) {
-			t.dropping[from] = false
-			return parts[i:]
-		}
-		if p.Begin || p.Raw {
-			gap.frames++
-		}
-		gap.bytes += uint64(len(p.Payload))
-		t.dropping[from] = true
+// drop counts a part into the gap, unless there is room again and the part
+// begins a frame. Of a message that will be decided about, what comes behind the
+// hole is dropped too: it would look like one that nobody decides about.
+func (t *Tap) drop(from tape.Side, leg tape.Leg, p *tape.Part, admitted bool) bool {
+	begins := p.Begin || p.Raw
+	if admitted && (begins && !t.torso(from, p) || !begins && !t.dropping[from]) {
+		t.dropping[from] = false
+		return false
 	}
-	return nil
+	gap := &t.gaps[from]
+	if begins {
+		gap.frames++
+	}
+	gap.bytes += uint64(len(p.Payload))
+	t.dropping[from] = true
+	if leg == tape.LegIn {
+		t.await(from, leg, p, 0)
+		if t.awaited != nil && !control(p) {
+			t.awaited.cut[from] = true
+		}
+	}
+	return true
+}
+
+// torso reports whether a frame goes on with a message of which a part was dropped.
+func (t *Tap) torso(from tape.Side, p *tape.Part) bool {
+	_, _, op := wire.Split(p.Head)
+	return t.awaited != nil && t.awaited.cut[from] && t.awaited.open[from] && !p.Raw && op == tape.Continuation
 }
 
 // markGap writes the mark for what was dropped of one side, and counts it.
@@ -506,17 +559,96 @@ func (t *Tap) markGap(from tape.Side, now time.Duration) {
 	t.gaps[from] = missed{}
 }
 
-// Injected records a frame that wstape itself put on a leg, pretending to be
-// from, and who decided so.
-func (t *Tap) Injected(from tape.Side, p tape.Part, by string) {
+// Decided records what became of the message or control frame that came in
+// first and was not decided about, and what wstape put on the other leg for it
+// or, injected, of its own accord: whole frames, masked as they were sent. It
+// waits for room for messages that wstape made, as Parts does.
+func (t *Tap) Decided(d tape.Decision, out []tape.Part) {
+	admitted := true
+	if len(out) > 0 && !control(&out[0]) { // those are small, and a shutdown's close must not wait for a disk
+		admitted = t.rec.admit()
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	leg, about := outInstead, uint64(firstWaiting)
+	if d.Fate == tape.Injected {
+		leg = tape.LegOut
+	} else if about = t.decided(&d); about == notHere && (d.Fate != tape.Edited || !admitted) {
+		return // it is in a gap, and so is what went out for it
+	}
+	if d.Fate == tape.Injected && !admitted {
+		t.dropMade(d.From, out)
+		return
+	}
 	now := t.clock()
-	t.write(recordOverhead+len(by), func(b []byte) []byte {
-		return t.enc.decision(b, tape.Decision{From: from, Fate: tape.Injected, By: []string{by}}, now)
-	})
-	t.long(from, tape.LegOut, p, now)
-	t.count(from, &p)
+	size := recordOverhead
+	for _, by := range d.By {
+		size += binary.MaxVarintLen64 + len(by)
+	}
+	b := t.buffer(size)
+	t.current.Raw = t.enc.decision(b, &d, about, now)
+	t.rec.added(len(t.current.Raw) - len(b))
+	for i := range out {
+		t.long(d.From, leg, out[i], now)
+		if d.Fate == tape.Injected {
+			t.count(d.From, &out[i])
+		}
+	}
+	t.touch()
+}
+
+// decided takes what a decision is about off the list of what waits for one.
+func (t *Tap) decided(d *tape.Decision) uint64 {
+	if t.awaited == nil {
+		return notHere
+	}
+	if seq := t.awaited.lines[d.From][lineOf(d.Control)].pop(); seq > 0 {
+		return seq
+	}
+	return notHere
+}
+
+// dropMade counts frames that wstape made into the gap.
+func (t *Tap) dropMade(from tape.Side, out []tape.Part) {
+	for i := range out {
+		t.gaps[from].frames++
+		t.gaps[from].bytes += uint64(len(out[i].Payload))
+	}
+}
+
+// control reports whether a part begins a control frame.
+func control(p *tape.Part) bool {
+	_, _, op := wire.Split(p.Head)
+	return p.Begin && op.Control()
+}
+
+// The bounds of what scripts may tag a session with: it is all in memory, and
+// written again with each change.
+const (
+	maxTags = 64
+	maxTag  = 1 << 10 // bytes of key and value
+)
+
+// Tag attaches a tag to the session, or changes it. What is past the bounds is
+// ignored, and a note says so once.
+func (t *Tap) Tag(key, value string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old, known := t.session.Tags[key]
+	switch {
+	case known && old == value:
+		return
+	case len(key)+len(value) > maxTag || !known && len(t.session.Tags) >= maxTags:
+		if !t.overfull {
+			t.overfull = true
+			t.note(fmt.Sprintf("a tag was ignored: a session has at most %d, of %d bytes each", maxTags, maxTag), "wstape")
+		}
+		return
+	}
+	tags := make(map[string]string, len(t.session.Tags)+1) // a new one: entries on their way to the tape share the old one
+	maps.Copy(tags, t.session.Tags)
+	tags[key] = value
+	t.session.Tags = tags
 	t.touch()
 }
 
@@ -524,6 +656,10 @@ func (t *Tap) Injected(from tape.Side, p tape.Part, by string) {
 func (t *Tap) Note(text, by string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.note(text, by)
+}
+
+func (t *Tap) note(text, by string) {
 	now := t.clock()
 	t.write(recordOverhead+len(by)+len(text), func(b []byte) []byte {
 		return t.enc.note(b, tape.Note{Text: text, By: by}, now)

@@ -81,6 +81,11 @@ func say(tap *Tap, from tape.Side, words string) {
 	tap.Parts(from, both, []tape.Part{whole(text, words)})
 }
 
+// inject records a frame of the operator's.
+func inject(tap *Tap, from tape.Side, p tape.Part) {
+	tap.Decided(tape.Decision{From: from, Fate: tape.Injected, By: []string{"operator"}}, []tape.Part{p})
+}
+
 var eof = tape.Ending{Kind: tape.EndEOF}
 
 func TestFlushIntervalBoundsHowLongAFrameWaits(t *testing.T) {
@@ -471,13 +476,116 @@ func TestInjectedFrameSaysWhoDecided(t *testing.T) {
 		r := NewRecorder(store, Options{})
 		tap := begin(t, r)
 		say(tap, server, "a")
-		tap.Injected(server, whole(closing, "\x03\xe9"), "operator")
+		inject(tap, server, whole(closing, "\x03\xe9"))
 		tap.End(eof)
 		must(t, r.Close())
 		equal(t, lines(t, store, ReadOptions{}), []string{`1 server text "a"`, `2 server close "\x03\xe9" injected [operator]`})
 		if e, _ := store.Session(t.Context(), 1); e.Frames.Server != 2 || e.Bytes.Server != 3 {
 			t.Errorf("counts %v %v", e.Frames, e.Bytes)
 		}
+	})
+}
+
+func TestTagsAreStoredWithTheNextFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newGate()
+		r := NewRecorder(store, Options{})
+		defer r.Close()
+		tap := begin(t, r)
+		must(t, r.Flush(t.Context()))
+		tap.Tag("user", "alice")
+		tap.Tag("bare", "")
+		must(t, r.Flush(t.Context()))
+		before, err := store.Session(t.Context(), 1)
+		must(t, err)
+		tap.Tag("user", "bob")
+		must(t, r.Flush(t.Context()))
+		after, err := store.Session(t.Context(), 1)
+		must(t, err)
+		if got := fmt.Sprint(before.Tags, after.Tags); got != "map[bare: user:alice] map[bare: user:bob]" {
+			t.Errorf("tags %s", got)
+		}
+		flushes := len(store.batches)
+		tap.Tag("user", "bob") // nothing new
+		must(t, r.Flush(t.Context()))
+		if len(store.batches) != flushes {
+			t.Error("a tag that says what it said is written again")
+		}
+	})
+}
+
+func TestTagsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newGate()
+		r := NewRecorder(store, Options{})
+		tap := begin(t, r)
+		tap.Tag("long", strings.Repeat("x", maxTag-len("long")))
+		tap.Tag("longer", strings.Repeat("x", maxTag-len("longer")+1))
+		for i := range 2 * maxTags {
+			tap.Tag(fmt.Sprint("key ", i), "1")
+		}
+		tap.Tag("key 0", "2") // is there already
+		tap.End(eof)
+		must(t, r.Close())
+		e, err := store.Session(t.Context(), 1)
+		must(t, err)
+		if _, longer := e.Tags["longer"]; len(e.Tags) != maxTags || longer || len(e.Tags["long"]) != maxTag-4 || e.Tags["key 0"] != "2" {
+			t.Errorf("%d tags: %v", len(e.Tags), e.Tags)
+		}
+		equal(t, lines(t, store, ReadOptions{}), []string{"note wstape: a tag was ignored: a session has at most 64, of 1024 bytes each"})
+	})
+}
+
+func TestMadeMessagesWaitForRoomAndControlFramesDoNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newGate()
+		store.hold()
+		r := NewRecorder(store, Options{Buffer: 1000})
+		tap := begin(t, r)
+		say(tap, client, strings.Repeat("x", 1500))
+		came := make(chan string, 2)
+		go func() {
+			inject(tap, server, whole(text, "made"))
+			came <- "message"
+		}()
+		synctest.Wait()
+		inject(tap, server, whole(closing, "\x03\xe9"))
+		tap.Decided(tape.Decision{From: client, Fate: tape.Passed}, nil)
+		came <- "close"
+		store.release()
+		equal(t, []string{<-came, <-came}, []string{"close", "message"})
+		tap.End(eof)
+		must(t, r.Close())
+		equal(t, lines(t, store, ReadOptions{})[1:], []string{
+			`2 server close "\x03\xe9" injected [operator]`, `3 server text "made" injected [operator]`,
+		})
+	})
+}
+
+func TestMadeMessagesWithoutRoomAreInTheGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newGate()
+		store.hold()
+		r := NewRecorder(store, Options{Buffer: 1000, Drop: true})
+		tap := begin(t, r)
+		tap.Parts(client, in, []tape.Part{whole(text, "kept")})
+		tap.Parts(client, in, []tape.Part{whole(text, strings.Repeat("x", 1500)), whole(text, "kept too")})
+		tap.Parts(client, in, []tape.Part{whole(text, "lost")})
+		inject(tap, client, whole(text, "made"))
+		for range 4 {
+			tap.Decided(tape.Decision{From: client, Fate: tape.Edited, By: []string{"s"}}, []tape.Part{whole(text, "edited")})
+		}
+		store.release()
+		must(t, r.Flush(t.Context()))
+		say(tap, client, "after")
+		tap.End(eof)
+		must(t, r.Close())
+		equal(t, lines(t, store, ReadOptions{}), []string{
+			`1 client text "edited" edited [s] received text "kept"`,
+			`2 client text "edited" edited [s] received text "xxxxxxxx"…1500`,
+			`3 client text "edited" edited [s] received text "kept too"`,
+			"gap 2 frames 8 bytes: tape buffer full (record.buffer)", `9 client text "after"`,
+		})
 	})
 }
 
@@ -488,7 +596,7 @@ func TestHugePartsAreStoredInPieces(t *testing.T) {
 		tap := begin(t, r)
 		huge := strings.Repeat("0123456789abcde", 5<<20/15)
 		tap.Parts(client, both, []tape.Part{masked(text, huge, 0x0a0b0c0d), masked(text, "next", 7)})
-		tap.Injected(server, whole(bin, huge), "operator")
+		inject(tap, server, whole(bin, huge))
 		tap.Parts(server, both, []tape.Part{raw(huge[:maxPiece+5])})
 		tap.End(eof)
 		must(t, r.Close())
@@ -541,5 +649,20 @@ func BenchmarkTapParts(b *testing.B) {
 	b.SetBytes(128)
 	for b.Loop() {
 		tap.Parts(client, both, parts)
+	}
+}
+
+// BenchmarkTapDecided is a message that a script looks at and lets pass.
+func BenchmarkTapDecided(b *testing.B) {
+	r := NewRecorder(new(Nowhere), Options{})
+	defer r.Close()
+	tap, err := r.Begin(tape.Session{})
+	must(b, err)
+	parts := []tape.Part{masked(text, strings.Repeat("x", 128), 0x01020304)}
+	b.ReportAllocs()
+	b.SetBytes(128)
+	for b.Loop() {
+		tap.Parts(client, in, parts)
+		tap.Decided(tape.Decision{From: client, Fate: tape.Passed}, nil)
 	}
 }

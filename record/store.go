@@ -3,6 +3,7 @@ package record
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/wstape/wstape/tape"
@@ -56,10 +57,11 @@ type Entry struct {
 }
 
 // Supersedes reports whether e is newer than what a tape knows of the session: a
-// session never gets shorter and never opens again. What does not is from a
-// batch that is appended a second time.
+// session never gets shorter, loses no tag and never opens again. What does not
+// supersede is from a batch that is appended a second time.
 func (e *Entry) Supersedes(known *Entry) bool {
-	return e.Size >= known.Size && (e.State != tape.Open || known.State == tape.Open)
+	longer := e.Size > known.Size || e.Size == known.Size && len(e.Tags) >= len(known.Tags)
+	return longer && (e.State != tape.Open || known.State == tape.Open)
 }
 
 // Extend counts what a segment adds to the entry's stream: how an engine brings
@@ -72,14 +74,15 @@ func (e *Entry) Extend(s *Segment) error {
 		if r.Offset < e.Size {
 			continue
 		}
-		switch r.Kind {
-		case kindFrame:
+		switch {
+		case r.Instead: // the counts are what was sent, and that was what came in
+		case r.Kind == kindFrame:
 			e.Frames.Add(r.From, 1)
 			e.Bytes.Add(r.From, uint64(len(r.Payload)))
 			e.Duration = max(e.Duration, r.T)
-		case kindPiece, kindRaw:
+		case r.Kind == kindPiece, r.Kind == kindRaw:
 			e.Bytes.Add(r.From, uint64(len(r.Payload)))
-		case kindGap:
+		case r.Kind == kindGap:
 			e.Frames.Add(r.From, r.Gap.Frames)
 			e.Bytes.Add(r.From, r.Gap.Bytes)
 		}
@@ -99,6 +102,35 @@ type Batch struct {
 type Label struct {
 	Tags  map[string]string // "" as value deletes nothing: a tag may be a bare key
 	Notes []string
+}
+
+// Attached is a label as engines keep it.
+type Attached struct {
+	Label
+	Before map[string]string `json:",omitempty"` // what the recorder had tagged when it was attached
+}
+
+// Attach returns what an engine keeps of a label that replaces what e shows,
+// which is the session as the recorder wrote it.
+func Attach(l Label, e *Entry) Attached { return Attached{l, e.Tags} }
+
+// Apply shows a session with its label: the label's tags and notes, and what
+// the recorder has tagged since it was attached.
+func (a *Attached) Apply(e *Entry) {
+	tags, shared := a.Tags, true
+	for key, value := range e.Tags {
+		if before, ok := a.Before[key]; ok && before == value {
+			continue
+		}
+		if shared {
+			tags, shared = maps.Clone(tags), false
+		}
+		if tags == nil {
+			tags = map[string]string{}
+		}
+		tags[key] = value
+	}
+	e.Tags, e.Notes = tags, a.Notes
 }
 
 // Reader reads a tape a page at a time: no call holds anything of the engine
@@ -138,7 +170,8 @@ type Writer interface {
 type Store interface {
 	Reader
 	Writer
-	// SetLabel replaces a session's tags and notes.
+	// SetLabel replaces a session's tags and notes. What the recorder tags
+	// afterwards is added to them.
 	SetLabel(ctx context.Context, n uint64, l Label) error
 	// Delete removes a session; an open one is refused with ErrOpen.
 	Delete(ctx context.Context, n uint64) error

@@ -3,6 +3,8 @@ package record
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/wstape/wstape/internal/wire"
@@ -27,6 +29,21 @@ const (
 	extraBit   = 0x40 // an extra byte follows: leg, violation
 	legBits    = 0x03
 	violateBit = 0x04
+	insteadBit = 0x08 // goes out in place of what came in, which has been counted
+
+	fateBits   = 0x0f // of a decision's fate byte
+	aboutBit   = 0x10 // what it is about follows
+	resentBit  = 0x20
+	controlBit = 0x40
+)
+
+// outInstead is the leg of frames that go out in place of what came in.
+const outInstead = tape.LegOut | insteadBit
+
+// What a decision can be about, beside the number of a frame.
+const (
+	firstWaiting = 0              // the first that came in and was not decided about: what tapes without references mean
+	notHere      = math.MaxUint64 // nothing that is on the tape
 )
 
 // Record is one decoded record. Its Payload points into the segment.
@@ -34,6 +51,7 @@ type Record struct {
 	Kind      byte
 	From      tape.Side
 	Leg       tape.Leg
+	Instead   bool // of what goes out: something came in for it
 	Masked    bool
 	Head      byte // of a frame: FIN, RSV, opcode
 	Mask      uint32
@@ -47,6 +65,7 @@ type Record struct {
 	Gap       tape.Gap
 	Note      tape.Note
 	Decision  tape.Decision
+	About     uint64 // of a decision: the first frame of what it is about, or one of the words above
 }
 
 // encoder appends records to a session's stream and keeps what the next one is
@@ -114,7 +133,7 @@ func (e *encoder) part(b []byte, from tape.Side, leg tape.Leg, p *tape.Part, t t
 }
 
 func (e *encoder) piece(b []byte, from tape.Side, leg tape.Leg) []byte {
-	if leg == tape.LegOut {
+	if leg&legBits == tape.LegOut {
 		return append(b, tag(kindPiece, from)|extraBit, byte(leg))
 	}
 	return append(b, tag(kindPiece, from))
@@ -190,13 +209,25 @@ func (e *encoder) note(b []byte, n tape.Note, t time.Duration) []byte {
 // fates in the order of their number on the tape.
 var fates = [...]tape.Fate{tape.Passed, tape.Edited, tape.Dropped, tape.Injected}
 
-func (e *encoder) decision(b []byte, d tape.Decision, t time.Duration) []byte {
+// decision appends what was decided about the message that began with the frame
+// numbered about. Frames are named by how far back they are, which is one byte.
+func (e *encoder) decision(b []byte, d *tape.Decision, about uint64, t time.Duration) []byte {
 	start := len(b)
 	b = e.time(append(b, tag(kindDecision, d.From)), t)
-	for i, fate := range fates {
-		if fate == d.Fate {
-			b = append(b, byte(i))
-		}
+	fate := byte(max(0, slices.Index(fates[:], d.Fate)))
+	if d.Control {
+		fate |= controlBit
+	}
+	if d.Resent {
+		fate |= resentBit
+	}
+	switch about {
+	case firstWaiting:
+		b = append(b, fate)
+	case notHere:
+		b = append(b, fate|aboutBit, 0)
+	default:
+		b = binary.AppendUvarint(append(b, fate|aboutBit), e.seq-about)
 	}
 	b = binary.AppendUvarint(b, uint64(len(d.By)))
 	for _, by := range d.By {
@@ -293,20 +324,37 @@ func (d *decoder) frame(r *Record, first byte) {
 }
 
 func (d *decoder) leg(r *Record, extra byte) {
+	r.Instead = extra&insteadBit != 0
 	if r.Leg = tape.Leg(extra & legBits); r.Leg > tape.LegOut {
 		d.fail("unknown leg %d", r.Leg)
 	}
 }
 
 func (d *decoder) decision(r *Record) {
-	r.Decision.From = r.From
-	if fate := d.byte(); int(fate) < len(fates) {
+	first := d.byte()
+	r.Decision = tape.Decision{From: r.From, Control: first&controlBit != 0, Resent: first&resentBit != 0}
+	if fate := first & fateBits; int(fate) < len(fates) && first&^(fateBits|aboutBit|resentBit|controlBit) == 0 {
 		r.Decision.Fate = fates[fate]
 	} else {
-		d.fail("unknown fate %d", fate)
+		d.fail("unknown fate %#x", first)
+	}
+	if first&aboutBit != 0 {
+		d.about(r, d.uvarint())
 	}
 	for range min(d.uvarint(), uint64(len(d.rest))) {
 		r.Decision.By = append(r.Decision.By, d.string())
+	}
+}
+
+// about reads what a decision is about from how many frames back that is.
+func (d *decoder) about(r *Record, back uint64) {
+	switch {
+	case back == 0:
+		r.About = notHere
+	case back < d.seq:
+		r.About = d.seq - back
+	default:
+		d.fail("a decision about the frame %d before frame %d", back, d.seq)
 	}
 }
 

@@ -3,7 +3,9 @@ package record
 import (
 	"bytes"
 	"context"
+	"errors"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,17 +34,21 @@ func TestRandomRecordsComeBackAsTheyWereWritten(t *testing.T) {
 				p.Violation = "forbidden"
 			}
 			rec.Leg = tape.Leg(r.IntN(3))
+			rec.Instead = rec.Leg == out && r.IntN(2) == 0
 			rec.Head, rec.Masked, rec.Mask, rec.Len, rec.Violation, rec.Seq = p.Head, p.Masked, p.Mask, p.Len, p.Violation, e.seq
 			rec.Payload = wire.AppendMasked(nil, payload, p.Mask, 0)
-			seg.Raw = e.part(seg.Raw, rec.From, rec.Leg, &p, rec.T)
+			seg.Raw = e.part(seg.Raw, rec.From, rec.leg(), &p, rec.T)
 		case kindPiece:
 			rec.T, rec.Leg = 0, tape.Leg(2*r.IntN(2)) // a piece of what comes in says no more than that
+			rec.Instead = rec.Leg == out && r.IntN(2) == 0
 			rec.Payload = wire.AppendMasked(nil, payload, p.Mask, p.MaskOffset)
-			seg.Raw = e.part(seg.Raw, rec.From, rec.Leg, &p, 0)
+			seg.Raw = e.part(seg.Raw, rec.From, rec.leg(), &p, 0)
 		case kindRaw:
 			p.Raw = true
+			rec.Leg = tape.Leg(r.IntN(3))
+			rec.Instead = rec.Leg == out && r.IntN(2) == 0
 			rec.Payload, rec.Len, rec.Seq = payload, uint64(len(payload)), e.seq
-			seg.Raw = e.part(seg.Raw, rec.From, both, &p, rec.T)
+			seg.Raw = e.part(seg.Raw, rec.From, rec.leg(), &p, rec.T)
 		case kindGap:
 			rec.Gap = tape.Gap{Frames: r.Uint64N(9), Bytes: r.Uint64N(999), Why: "full"}
 			seg.Raw = e.gap(seg.Raw, rec.From, rec.Gap, rec.T)
@@ -50,8 +56,12 @@ func TestRandomRecordsComeBackAsTheyWereWritten(t *testing.T) {
 			rec.From, rec.Note = tape.Client, tape.Note{Text: string(payload), By: "operator"}
 			seg.Raw = e.note(seg.Raw, rec.Note, rec.T)
 		case kindDecision:
-			rec.Decision = tape.Decision{From: rec.From, Fate: fates[r.IntN(4)], By: [][]string{nil, {"a"}, {"a", "b"}}[r.IntN(3)]}
-			seg.Raw = e.decision(seg.Raw, rec.Decision, rec.T)
+			rec.Decision = tape.Decision{
+				From: rec.From, Fate: fates[r.IntN(4)], By: [][]string{nil, {"a"}, {"a", "b"}}[r.IntN(3)],
+				Control: r.IntN(2) == 0, Resent: r.IntN(2) == 0,
+			}
+			rec.About = []uint64{firstWaiting, notHere, r.Uint64N(e.seq)}[r.IntN(3)]
+			seg.Raw = e.decision(seg.Raw, &rec.Decision, rec.About, rec.T)
 		}
 		rec.End = e.offset
 		want = append(want, rec)
@@ -74,6 +84,36 @@ func TestRandomRecordsComeBackAsTheyWereWritten(t *testing.T) {
 	}
 	if d.encoder != e {
 		t.Errorf("the decoder stands at %+v, the encoder at %+v", d.encoder, e)
+	}
+}
+
+// leg is what the encoder was given for a record.
+func (r *Record) leg() tape.Leg {
+	if r.Instead {
+		return outInstead
+	}
+	return r.Leg
+}
+
+func TestDecisionsThatNoWriterWritesAreRefused(t *testing.T) {
+	for what, c := range map[string]struct {
+		raw  string
+		says string
+	}{
+		"a fate that is not known":            {"\x05\x00\x04\x00", "unknown fate 0x4"},
+		"a bit that is not known":             {"\x05\x00\x80\x00", "unknown fate 0x80"},
+		"about a frame before the first":      {"\x05\x00\x10\x03\x00", "about the frame 3 before frame 3"},
+		"about a frame that is not said":      {"\x05\x00\x10", "cut short"},
+		"as the first tapes have it":          {"\x05\x00\x02\x00", ""},
+		"about the first frame there is":      {"\x05\x00\x12\x02\x00", ""},
+		"about nothing, resent, of a control": {"\x05\x00\x70\x00\x00", ""},
+	} {
+		seg := Segment{Session: 1, Seq: 3, Raw: []byte(c.raw)}
+		d := newDecoder(&seg)
+		var rec Record
+		if ok := d.next(&rec); ok != (c.says == "") || !ok && (!errors.Is(d.err, ErrCorrupt) || !strings.Contains(d.err.Error(), c.says)) {
+			t.Errorf("%s: read %v, %v", what, ok, d.err)
+		}
 	}
 }
 
@@ -114,6 +154,12 @@ func FuzzDecode(f *testing.F) {
 	w.note("a note")
 	w.decide(client, tape.Edited, "script:a.js", "operator")
 	w.part(client, out, whole(text, "HELLO"))
+	came(w, server, whole(textOpen, "a"), whole(ping, "p"), raw("~"))
+	controlFate(w, server, tape.Edited, whole(ping, "P"))
+	w.decideAbout(tape.Decision{From: server, Fate: tape.Passed, Resent: true}, w.enc.seq-4)
+	w.part(server, instead, beginning(text, 9, "a"))
+	w.part(server, instead, piece("b"))
+	w.decideAbout(tape.Decision{From: server, Fate: tape.Dropped}, notHere)
 	f.Add(w.segment.Raw)
 	f.Add([]byte{0x40, 0x81, 0x07})
 	f.Add([]byte{0x02, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01})

@@ -40,9 +40,18 @@ const (
 // Decision ties what came in to what went out: the frames after it, with
 // [LegOut], are what replaced the message that came in from the same side.
 type Decision struct {
-	From Side
-	Fate Fate
-	By   []string // who decided, in order: "script:<file>", "fault:<name>", "operator", "replay"
+	From    Side
+	Fate    Fate
+	By      []string // who decided, in order: "script:<file>", "fault:<name>", "operator", "replay"
+	Control bool     // about a ping or pong; those do not wait for the messages before them
+	Resent  bool     // of a message that passed: it went on in other frames than it came in
+}
+
+// Verdict is what is decided about a message or control frame.
+type Verdict struct {
+	Fate Fate      // Passed, Edited or Dropped
+	By   []string  // who decided, in order
+	Out  []Content // of Edited: what goes on in its place; what follows the first counts as injected
 }
 
 // Gap is a mark on the tape: frames that passed and were not recorded.

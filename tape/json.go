@@ -168,6 +168,14 @@ type contentJSON struct {
 	UTF8 *bool           `json:"utf8,omitempty"`
 	Code *int            `json:"code,omitempty"`
 	Rsn  *string         `json:"reason,omitempty"`
+
+	Truncated uint64 `json:"truncated,omitempty"`
+}
+
+// receivedJSON is what came in, of an edited message.
+type receivedJSON struct {
+	contentJSON
+	Error string `json:"error,omitempty"`
 }
 
 type wireJSON struct {
@@ -180,17 +188,16 @@ type messageJSON struct {
 	T    *seconds `json:"t,omitempty"`
 	From *Side    `json:"from,omitempty"`
 	contentJSON
-	Truncated uint64       `json:"truncated,omitempty"`
-	Fate      Fate         `json:"fate,omitempty"`
-	By        string       `json:"by,omitempty"`
-	ByAll     []string     `json:"by_all,omitempty"`
-	Received  *contentJSON `json:"received,omitempty"`
-	Frames    []uint64     `json:"frames,omitempty"`
-	Wire      *wireJSON    `json:"wire,omitempty"`
-	Violation string       `json:"violation,omitempty"`
-	Redacted  bool         `json:"redacted,omitempty"`
-	Partial   bool         `json:"partial,omitempty"`
-	Error     string       `json:"error,omitempty"`
+	Fate      Fate          `json:"fate,omitempty"`
+	By        string        `json:"by,omitempty"`
+	ByAll     []string      `json:"by_all,omitempty"`
+	Received  *receivedJSON `json:"received,omitempty"`
+	Frames    []uint64      `json:"frames,omitempty"`
+	Wire      *wireJSON     `json:"wire,omitempty"`
+	Violation string        `json:"violation,omitempty"`
+	Redacted  bool          `json:"redacted,omitempty"`
+	Partial   bool          `json:"partial,omitempty"`
+	Error     string        `json:"error,omitempty"`
 }
 
 type lineJSON struct {
@@ -228,11 +235,9 @@ func (l *Line) json(hollow bool) any {
 	j := messageJSON{
 		Seq: m.Seq, T: &t, From: &m.From, contentJSON: m.json(m.Error != "", hollow), Fate: m.Fate,
 		Violation: m.Violation, Redacted: m.Redacted, Partial: m.Partial, Error: m.Error,
-		Truncated: m.Len - uint64(len(m.Payload)),
 	}
 	if m.Received != nil {
-		r := m.Received.json(false, false)
-		j.Received = &r
+		j.Received = &receivedJSON{m.Received.json(m.ReceivedError != "", false), m.ReceivedError}
 	}
 	if n := len(m.By); n > 0 {
 		j.By = m.By[n-1]
@@ -253,7 +258,7 @@ func (l *Line) json(hollow bool) any {
 // leaves a long one empty.
 func (c *Content) json(bytesOnly, hollow bool) contentJSON {
 	hollow = hollow && c.long()
-	j := contentJSON{Op: &c.Op, Len: &c.Len}
+	j := contentJSON{Op: &c.Op, Len: &c.Len, Truncated: c.Len - uint64(len(c.Payload))}
 	if c.Op == Close && !bytesOnly {
 		if code, reason, ok := ParseClose(c.Payload); ok {
 			j.Rsn = &reason
@@ -308,8 +313,6 @@ func (l *Line) UnmarshalJSON(data []byte) error {
 		return nil
 	case j.From == nil:
 		return fmt.Errorf("a message line needs \"from\": \"client\" or \"server\"")
-	case j.Truncated > 0:
-		return fmt.Errorf("the message was truncated by %d bytes when it was written: export it whole", j.Truncated)
 	}
 	content, err := j.content(!j.Partial)
 	if err != nil {
@@ -338,7 +341,7 @@ func (l *Line) UnmarshalJSON(data []byte) error {
 		if err != nil {
 			return fmt.Errorf("received: %w", err)
 		}
-		m.Received = &received
+		m.Received, m.ReceivedError = &received, j.Received.Error
 	}
 	l.Message = m
 	return nil
@@ -350,6 +353,8 @@ func (j *contentJSON) content(required bool) (Content, error) {
 	var c Content
 	op := Text
 	switch {
+	case j.Truncated > 0:
+		return c, fmt.Errorf("the message was truncated by %d bytes when it was written: export it whole", j.Truncated)
 	case j.B64 != nil:
 		op, c.Payload = Binary, *j.B64
 	case j.Text != nil:

@@ -95,6 +95,44 @@ func TestLineJSON(t *testing.T) {
 			message(tape.Message{Seq: 1, Content: content(tape.Text, "a"), Fate: tape.Dropped, By: []string{"script:x.js", "operator"}}),
 		},
 		{
+			"edited by the last of several", `{"seq":1,"t":0.000000,"from":"client","op":"text","len":1,"text":"b","fate":"edited","by":"script:y.js","by_all":["script:x.js","script:y.js"],"received":{"op":"text","len":1,"text":"a"}}`,
+			message(tape.Message{
+				Seq: 1, Content: content(tape.Text, "b"), Fate: tape.Edited, By: []string{"script:x.js", "script:y.js"}, Received: came(tape.Text, "a"),
+			}),
+		},
+		{
+			"edited from binary to text", `{"seq":1,"t":0.000000,"from":"client","op":"text","len":1,"text":"b","fate":"edited","by":"s","received":{"op":"binary","len":2,"b64":"AP8="}}`,
+			message(tape.Message{Seq: 1, Content: content(tape.Text, "b"), Fate: tape.Edited, By: []string{"s"}, Received: came(tape.Binary, "\x00\xff")}),
+		},
+		{
+			"edited from what is not UTF-8", `{"seq":1,"t":0.000000,"from":"client","op":"binary","len":0,"b64":"","fate":"edited","by":"s","received":{"op":"text","len":1,"b64":"/w==","utf8":false}}`,
+			message(tape.Message{Seq: 1, Content: content(tape.Binary, ""), Fate: tape.Edited, By: []string{"s"}, Received: came(tape.Text, "\xff")}),
+		},
+		{
+			"edited to what is not UTF-8", `{"seq":1,"t":0.000000,"from":"client","op":"text","len":1,"b64":"/w==","utf8":false,"fate":"edited","by":"s","received":{"op":"text","len":0,"text":""},"violation":"v"}`,
+			message(tape.Message{Seq: 1, Content: content(tape.Text, "\xff"), Fate: tape.Edited, By: []string{"s"}, Received: came(tape.Text, ""), Violation: "v"}),
+		},
+		{
+			"edited from what could not be inflated", `{"seq":1,"t":0.000000,"from":"client","op":"text","len":1,"text":"b","fate":"edited","by":"s","received":{"op":"text","len":1,"b64":"YQ==","error":"inflate: …"}}`,
+			message(tape.Message{Seq: 1, Content: content(tape.Text, "b"), Fate: tape.Edited, By: []string{"s"}, Received: came(tape.Text, "a"), ReceivedError: "inflate: …"}),
+		},
+		{
+			"edited ping", `{"seq":1,"t":0.000000,"from":"client","op":"ping","len":1,"b64":"Yg==","fate":"edited","by":"s","received":{"op":"ping","len":1,"b64":"YQ=="}}`,
+			message(tape.Message{Seq: 1, Content: content(tape.Ping, "b"), Fate: tape.Edited, By: []string{"s"}, Received: came(tape.Ping, "a")}),
+		},
+		{
+			"edited close", `{"seq":1,"t":0.000000,"from":"client","op":"close","len":2,"code":1001,"reason":"","fate":"edited","by":"s","received":{"op":"close","len":5,"code":1000,"reason":"bye"}}`,
+			message(tape.Message{Seq: 1, Content: content(tape.Close, "\x03\xe9"), Fate: tape.Edited, By: []string{"s"}, Received: came(tape.Close, "\x03\xe8bye")}),
+		},
+		{
+			"edited, and what came in is not known", `{"seq":1,"t":0.000000,"from":"client","op":"text","len":1,"text":"b","fate":"edited","by":"s"}`,
+			message(tape.Message{Seq: 1, Content: content(tape.Text, "b"), Fate: tape.Edited, By: []string{"s"}}),
+		},
+		{
+			"dropped by nobody that is known", `{"seq":1,"t":0.000000,"from":"client","op":"binary","len":1,"b64":"/w==","fate":"dropped"}`,
+			message(tape.Message{Seq: 1, Content: content(tape.Binary, "\xff"), Fate: tape.Dropped}),
+		},
+		{
 			"partial and redacted", `{"seq":1,"t":0.000000,"from":"client","op":"binary","len":1,"b64":"YQ==","fate":"passed","redacted":true,"partial":true}`,
 			message(tape.Message{Seq: 1, Content: content(tape.Binary, "a"), Redacted: true, Partial: true}),
 		},
@@ -146,6 +184,16 @@ func TestTruncatedPayloadSaysByHowMuch(t *testing.T) {
 	}
 	if err := json.Unmarshal([]byte(got), new(tape.Line)); err == nil || !strings.Contains(err.Error(), "truncated by 7 bytes") {
 		t.Errorf("reading a truncated message: %v", err)
+	}
+	line = message(tape.Message{
+		Seq: 1, Content: content(tape.Text, "ab"), Fate: tape.Edited, Received: &tape.Content{Op: tape.Binary, Payload: []byte{0}, Len: 9},
+	})
+	want = `{"seq":1,"t":0.000000,"from":"client","op":"text","len":2,"text":"ab","fate":"edited","received":{"op":"binary","len":9,"b64":"AA==","truncated":8}}`
+	if got = written(t, line); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	if err := json.Unmarshal([]byte(got), new(tape.Line)); err == nil || !strings.Contains(err.Error(), "received: the message was truncated by 8 bytes") {
+		t.Errorf("reading a message whose received is truncated: %v", err)
 	}
 }
 

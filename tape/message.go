@@ -26,6 +26,8 @@ type Message struct {
 	Partial   bool   // the message never ended
 	Redacted  bool   // secrets in it were replaced before it was recorded
 	Error     string // why the payload could not be inflated; Payload then holds the wire bytes
+
+	ReceivedError string // the same of what came in
 }
 
 // Line is one thing that a reader of a session sees. Exactly one of Message,

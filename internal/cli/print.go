@@ -90,10 +90,10 @@ func (p painter) messageText(m *tape.Message, columns int) string {
 	}
 	remark := func(c colour, s string) { b.WriteString("  " + p.paint(c, s)) }
 	if m.Fate != tape.Passed {
-		remark(yellow, string(m.Fate)+" by "+strings.Join(m.By, ", "))
+		remark(yellow, fateText(m))
 	}
 	if m.Received != nil {
-		remark(dim, "was "+preview(&tape.Message{Content: *m.Received}, 80))
+		remark(dim, receivedText(m))
 	}
 	if m.Error != "" {
 		remark(red, "not inflated: "+m.Error)
@@ -105,6 +105,32 @@ func (p painter) messageText(m *tape.Message, columns int) string {
 		remark(red, m.Violation)
 	}
 	return b.String()
+}
+
+// fateText says what became of a message and who decided so, in their order.
+func fateText(m *tape.Message) string {
+	if len(m.By) == 0 {
+		return string(m.Fate)
+	}
+	return string(m.Fate) + " by " + safe(strings.Join(m.By, ", "), 200)
+}
+
+// receivedText shows what came in, of an edited message.
+func receivedText(m *tape.Message) string {
+	was := tape.Message{Content: *m.Received, Error: m.ReceivedError}
+	words := []string{"was"}
+	if was.Op != m.Op {
+		words = append(words, was.Op.String())
+	}
+	if text := preview(&was, 80); text != "" {
+		words = append(words, text)
+	} else {
+		words = append(words, "empty")
+	}
+	if was.Error != "" {
+		words = append(words, "(not inflated: "+was.Error+")")
+	}
+	return strings.Join(words, " ")
 }
 
 func opText(op tape.Opcode) string { return fmt.Sprintf("%-6s", op) }

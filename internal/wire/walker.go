@@ -51,6 +51,10 @@ func NewWalker(from tape.Side, deflate bool) Walker {
 // another frame may be put behind them.
 func (w *Walker) Boundary() bool { return w.left == 0 && w.headLen == 0 && !w.blind }
 
+// Fragmented reports whether the last data frame that began was not the last of
+// its message, so that no other message may be put behind it.
+func (w *Walker) Fragmented() bool { return w.fragment }
+
 // Walk appends to parts what the chunk holds. The parts' payloads point into
 // the chunk.
 func (w *Walker) Walk(parts []tape.Part, chunk []byte) []tape.Part {

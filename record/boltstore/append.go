@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -71,7 +72,7 @@ func (s *Store) write(b record.Batch, merge merging) error {
 		if c.live.stored && !e.Supersedes(&c.entry) {
 			continue
 		}
-		c.store = c.store || !c.live.stored || e.State != tape.Open || e.Status != c.entry.Status
+		c.store = c.store || !c.live.stored || e.State != tape.Open || e.Status != c.entry.Status || !maps.Equal(e.Tags, c.entry.Tags)
 		c.entry = e
 	}
 	for i := range b.Segments {
@@ -467,11 +468,12 @@ func (s *Store) apply(order []*change, freed map[uint64]bool, newTail tail) {
 
 // SetLabel implements [record.Store].
 func (s *Store) SetLabel(_ context.Context, n uint64, l record.Label) error {
-	body, err := json.Marshal(l)
-	if err != nil {
-		return err
-	}
 	return s.edit(n, func(tx *bbolt.Tx) error {
+		e, _ := s.recorded(number(n), sessions.in(tx).Get(number(n))) // a damaged one shows no tags of its own
+		body, err := json.Marshal(record.Attach(l, &e))
+		if err != nil {
+			return err
+		}
 		v := s.seal(labels, number(n), body, record.Plain)
 		return labels.in(tx).Put(v.key, v.bytes)
 	})

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wstape/wstape/record"
 	"github.com/wstape/wstape/record/boltstore"
 	"github.com/wstape/wstape/tape"
 )
@@ -90,4 +91,41 @@ func TestDamagedTailCostsOnlyItself(t *testing.T) {
 	want(reader)
 	must(t, reader.Close())
 	want(open(t, crashed))
+}
+
+// What a script tags an open session with is in the file with the next flush,
+// although an open session's entry is otherwise written again only now and then.
+func TestTagsSurviveACrash(t *testing.T) {
+	r := newRecording(t, 64<<10, 64<<10)
+	tap := r.begin()
+	say(tap, tape.Client, "hello")
+	r.flush()
+	tap.Tag("user", "alice")
+	r.flush()
+	say(tap, tape.Client, "more")
+	tap.Tag("user", "bob")
+	tap.Tag("bug", "17")
+	r.flush()
+	say(tap, tape.Client, "and more")
+	r.flush()
+	must(t, r.SetLabel(t.Context(), 1, record.Label{Tags: map[string]string{"mine": "", "user": "bob"}}))
+	tap.Tag("late", "1")
+	r.flush()
+	crashed := r.copyTo(filepath.Join(t.TempDir(), "crashed.db"))
+	want := func(s *boltstore.Store) {
+		t.Helper()
+		e, err := s.Session(t.Context(), 1)
+		must(t, err)
+		if got := fmt.Sprint(e.Tags); got != "map[late:1 mine: user:bob]" {
+			t.Errorf("tags %s", got)
+		}
+	}
+	reader, err := boltstore.OpenReader(crashed, time.Second)
+	must(t, err)
+	want(reader)
+	must(t, reader.Close())
+	recovered := open(t, crashed)
+	want(recovered)
+	must(t, recovered.Close())
+	clean(t, crashed)
 }

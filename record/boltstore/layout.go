@@ -72,7 +72,7 @@ func (s *Store) open(in bucket, key, sealed []byte) ([]byte, error) {
 
 func (s *Store) sealEntry(e *record.Entry) (value, error) {
 	bare := e.Session
-	bare.Tags, bare.Notes = nil, nil // kept in labels
+	bare.Notes = nil // kept in labels
 	text, err := bare.MarshalFull()
 	if err != nil {
 		return value{}, err

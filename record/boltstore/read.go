@@ -62,26 +62,29 @@ func (s *Store) Session(_ context.Context, n uint64) (e record.Entry, err error)
 	return e, err
 }
 
-// entry returns a session as it stands: the live one if there is one, with its label.
-func (s *Store) entry(tx *bbolt.Tx, key, sealed []byte) (e record.Entry, err error) {
+// recorded returns a session as the recorder wrote it: the live one if there is one.
+func (s *Store) recorded(key, sealed []byte) (record.Entry, error) {
 	if len(key) == 8 {
-		if l := s.live[binary.BigEndian.Uint64(key)]; l != nil {
-			e = l.entry
+		if l := s.live[binary.BigEndian.Uint64(key)]; l != nil && l.entry.N != 0 {
+			return l.entry, nil
 		}
 	}
-	if e.N == 0 {
-		if e, err = s.openEntry(key, sealed); err != nil {
-			return e, err
-		}
+	return s.openEntry(key, sealed)
+}
+
+// entry returns a session as it stands, with its label.
+func (s *Store) entry(tx *bbolt.Tx, key, sealed []byte) (e record.Entry, err error) {
+	if e, err = s.recorded(key, sealed); err != nil {
+		return e, err
 	}
 	if sealed := labels.in(tx).Get(key); sealed != nil {
 		body, err := s.open(labels, key, sealed)
 		if err != nil {
 			return e, nil // a lost label is no reason to lose the session
 		}
-		var l record.Label
+		var l record.Attached
 		if err := json.Unmarshal(body, &l); err == nil {
-			e.Tags, e.Notes = l.Tags, l.Notes
+			l.Apply(&e)
 		}
 	}
 	return e, nil

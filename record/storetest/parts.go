@@ -200,6 +200,45 @@ func label(t T, s record.Store) {
 	one.same(t, s)
 }
 
+// tags are the recorder's own: scripts set them while a session is open.
+func tags(t T, s record.Store) {
+	ctx := context.Background()
+	one := begun(t, s)
+	set := func(what string, recorded, shown map[string]string) {
+		t.Helper()
+		one.entry.Tags = recorded
+		e := one.entry
+		must(t, s.Append(ctx, record.Batch{Entries: []record.Entry{e}})) // nothing but the tags is new
+		one.entry.Tags = shown
+		t.Logf("%s", what)
+		one.same(t, s)
+		one.listed(t, s)
+	}
+	add(t, s, one.more(10))
+	set("the first", map[string]string{"a": "1"}, map[string]string{"a": "1"})
+	first := one.entry
+	set("one more and one changed", map[string]string{"a": "2", "b": ""}, map[string]string{"a": "2", "b": ""})
+	must(t, s.Append(ctx, record.Batch{Entries: []record.Entry{first}})) // again
+	one.same(t, s)
+
+	must(t, s.SetLabel(ctx, one.entry.N, record.Label{Tags: map[string]string{"b": "", "mine": "x"}, Notes: []string{"a note"}}))
+	one.entry.Notes = []string{"a note"}
+	set("the label replaced them", map[string]string{"a": "2", "b": ""}, map[string]string{"b": "", "mine": "x"})
+	set("what is set afterwards is added", map[string]string{"a": "3", "b": "", "c": "4"}, map[string]string{"a": "3", "b": "", "c": "4", "mine": "x"})
+
+	old := one.more(10)
+	old.entry.Tags = map[string]string{"a": "3", "b": "", "c": "4"}
+	must(t, s.Append(ctx, join(old)))
+	one.same(t, s)
+	one.entry.State, one.entry.Ending = tape.Closed, &tape.Ending{Kind: tape.EndEOF}
+	set("at the end", map[string]string{"a": "3", "b": "", "c": "4", "d": "5"}, map[string]string{"a": "3", "b": "", "c": "4", "d": "5", "mine": "x"})
+	must(t, s.Append(ctx, join(old))) // again
+	one.same(t, s)
+	must(t, s.SetLabel(ctx, one.entry.N, record.Label{}))
+	one.entry.Tags, one.entry.Notes = nil, nil
+	one.same(t, s)
+}
+
 func remove(t T, s record.Store) {
 	ctx := context.Background()
 	one, two := begun(t, s), begun(t, s)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -98,6 +99,13 @@ func (r *randomRun) batch() (b record.Batch) {
 		one := r.pick()
 		if one.entry.State != tape.Open {
 			continue
+		}
+		if r.rand.IntN(4) == 0 {
+			one.entry.Tags = maps.Clone(one.entry.Tags)
+			if one.entry.Tags == nil {
+				one.entry.Tags = map[string]string{}
+			}
+			one.entry.Tags["k"+string('0'+rune(r.rand.IntN(3)))] = string('a' + rune(r.rand.IntN(3)))
 		}
 		c := one.more(r.size())
 		if r.rand.IntN(5) == 0 {

@@ -51,6 +51,7 @@ func parts() []part {
 		{"SegmentsComeByPages", segmentPages},
 		{"SessionsComeInOrderByPages", sessionPages},
 		{"LabelReplacesAndStays", label},
+		{"TagsOfTheRecorderStay", tags},
 		{"DeleteRemovesEndedSessionsOnly", remove},
 		{"WindowIsTheLastAtOrBefore", window},
 		{"WaitWakesOnChange", wait},
