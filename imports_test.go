@@ -28,6 +28,7 @@ func mayImport() map[string][]string {
 		"bench":            {"tape", "internal/wire"},
 		"internal/wstest":  {"tape", "internal/wire"},
 		"proxy":            {"tape", "internal/wire"},
+		"script":           {"tape"},
 		"record":           {"tape", "internal/wire"},
 		"record/boltstore": {"tape", "record"},
 		"record/remote":    {"tape", "record"},
@@ -46,6 +47,10 @@ func doors() map[string][]string {
 		"github.com/klauspost/compress": {"internal/wire", "record"},
 		"github.com/gorilla/websocket":  {"internal/demo", "internal/wstest", "bench"},
 		"github.com/google/uuid":        {"record"},
+		"github.com/dop251/goja":        {"script"},
+		"github.com/evanw/esbuild":      {"script"},
+		"github.com/fsnotify/fsnotify":  {"script"},
+		"github.com/dlclark/regexp2":    {"script"}, // goja's; to bound it
 		"golang.org/x/term":             {"internal/cli"},
 		"golang.org/x/sys":              {"proxy", "internal/wstest", "record/boltstore"},
 		"testing":                       {}, // helpers take an interface of their own
