@@ -116,13 +116,13 @@ var lastOnes = regexp.MustCompile(`^-[1-9][0-9]*$`)
 // fromEnd writes -1 as @-1, which only resolve reads, where a command expects
 // sessions: not after a flag that takes a value, and not among tags.
 func fromEnd(args []string) []string {
-	if len(args) == 0 || !slices.Contains([]string{"ls", "show", "rm", "tag", "export"}, args[0]) {
+	if !takesSessions(args) {
 		return args
 	}
 	out := slices.Clone(args)
 	for i := 1; i < len(out); i++ {
 		switch {
-		case slices.Contains([]string{"--tape", "--from", "--max-bytes", "--format", "--out", "--note", "--remove"}, out[i]):
+		case slices.Contains([]string{"--tape", "--from", "--max-bytes", "--format", "--out", "--note", "--remove", "--config", "--session"}, out[i]):
 			i++ // its value
 			continue
 		case strings.HasPrefix(out[i], "--"):
@@ -135,6 +135,17 @@ func fromEnd(args []string) []string {
 		}
 	}
 	return out
+}
+
+// takesSessions reports whether arguments begin with a command whose own are sessions.
+func takesSessions(args []string) bool {
+	switch {
+	case len(args) == 0:
+		return false
+	case args[0] == "script":
+		return len(args) > 1 && args[1] == "run"
+	}
+	return slices.Contains([]string{"ls", "show", "rm", "tag", "export"}, args[0])
 }
 
 const rootHelp = `wstape sits between an app and its WebSocket server, shows every message,
@@ -161,7 +172,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.proxyCommand(), a.demoCommand(),
 		a.lsCommand(), a.showCommand(), a.tailCommand(), a.rmCommand(), a.tagCommand(), a.checkCommand(),
-		a.exportCommand(), a.importCommand(), a.configCommand(), a.versionCommand(),
+		a.exportCommand(), a.importCommand(), a.scriptCommand(), a.configCommand(), a.versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()
 	wrapUsage(root)

@@ -16,7 +16,7 @@ import (
 // liveLog prints what is recorded, a line an event. It is fed by the recorder's
 // goroutine and never holds it up: what it has no room for is counted and said.
 type liveLog struct {
-	events  chan record.Event
+	events  chan logged
 	skipped atomic.Uint64
 	done    chan struct{}
 
@@ -26,12 +26,18 @@ type liveLog struct {
 	json    bool
 }
 
+// logged is an event or, with a text, a line that is about no session.
+type logged struct {
+	record.Event
+	text string
+}
+
 // liveLogRoom is how many events may wait to be printed.
 const liveLogRoom = 4096
 
 func newLiveLog(env *Env, asJSON bool) *liveLog {
 	l := &liveLog{
-		events: make(chan record.Event, liveLogRoom), done: make(chan struct{}),
+		events: make(chan logged, liveLogRoom), done: make(chan struct{}),
 		out: bufio.NewWriterSize(env.Stderr, 32<<10), json: asJSON,
 		paint: env.painter(env.Stderr), columns: func() int { return width(env.Stderr) },
 	}
@@ -42,13 +48,22 @@ func newLiveLog(env *Env, asJSON bool) *liveLog {
 // Event implements [record.Feed].
 func (l *liveLog) Event(e record.Event) bool {
 	select {
-	case l.events <- e:
+	case l.events <- logged{Event: e}:
 		return true
 	default:
 		if e.Line == nil || e.Line.Message == nil {
 			l.skipped.Add(1)
 		}
 		return false
+	}
+}
+
+// Say prints a line of its own among the events.
+func (l *liveLog) Say(line string) {
+	select {
+	case l.events <- logged{text: line}:
+	default:
+		l.skipped.Add(1)
 	}
 }
 
@@ -64,7 +79,11 @@ func (l *liveLog) Close() {
 func (l *liveLog) run() {
 	defer close(l.done)
 	for e := range l.events {
-		l.print(&e)
+		if e.text != "" {
+			fmt.Fprintln(l.out, e.text)
+		} else {
+			l.print(&e.Event)
+		}
 		if len(l.events) == 0 {
 			l.sayShort()
 			_ = l.out.Flush()

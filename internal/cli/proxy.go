@@ -20,6 +20,7 @@ import (
 	"github.com/wstape/wstape/record"
 	"github.com/wstape/wstape/record/boltstore"
 	"github.com/wstape/wstape/record/remote"
+	"github.com/wstape/wstape/script"
 	"github.com/wstape/wstape/tape"
 )
 
@@ -79,7 +80,8 @@ type service struct {
 	proxy    *proxy.Proxy
 	recorder *record.Recorder // nil if nothing is recorded or shown
 	store    *boltstore.Store // nil if nothing is recorded
-	log      *liveLog         // nil if quiet
+	log      *liveLog         // nil if quiet and without scripts
+	scripts  *script.Set      // nil if there are none
 	serving  sync.WaitGroup
 	failed   chan error         // from what serves
 	unserve  context.CancelFunc // ends the readers' socket
@@ -93,6 +95,9 @@ func (a *app) startService(c *config.Config) (_ *service, err error) {
 		return nil, err
 	}
 	s := &service{config: c, failed: make(chan error, 2), unserve: func() {}}
+	if err = s.openScripts(a, list); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			s.release()
@@ -111,7 +116,7 @@ func (a *app) startService(c *config.Config) (_ *service, err error) {
 	s.proxy = proxy.New(proxy.Config{
 		Routes: list, Record: s.recordFunc(), Strict: c.Strict, MaxSessions: c.Limits.Sessions,
 		HandshakeTimeout: c.Limits.HandshakeTimeout, HandshakeBytes: int(c.Limits.HandshakeBytes),
-		CloseTimeout: c.Limits.CloseTimeout, Log: logger,
+		CloseTimeout: c.Limits.CloseTimeout, HeldBytes: int(c.Limits.Held), MessageBytes: int(c.Limits.Message), Log: logger,
 	})
 	s.serve(func() error { return s.proxy.Serve(s.listener) })
 	if c.AddrFile != "" {
@@ -123,18 +128,18 @@ func (a *app) startService(c *config.Config) (_ *service, err error) {
 // openTape opens the tape and starts recorder, live log and the socket for readers.
 func (s *service) openTape(a *app) error {
 	c := s.config
-	if !c.Log.Quiet {
+	if !c.Log.Quiet || s.scripts != nil {
 		s.log = newLiveLog(&a.Env, c.Log.Format == "json")
 	}
 	opts := record.Options{
 		Flush: c.Record.Flush, Buffer: int64(c.Record.Buffer), Drop: c.Record.WhenFull == "drop", Inflate: uint64(c.Limits.Inflate),
 		OnError: func(err error) { sayWriting(a, c.Tape, err) },
 	}
-	if s.log != nil {
+	if !c.Log.Quiet {
 		opts.Feed = s.log
 	}
 	if !c.Record.Enabled {
-		if s.log != nil {
+		if s.log != nil || s.scripts != nil { // scripts want to know their session's number
 			s.recorder = record.NewRecorder(&record.Nowhere{}, opts)
 		}
 		return nil
@@ -244,6 +249,9 @@ func (s *service) wait(ctx, hard context.Context) error {
 // release closes what is open, in the order of the data: recorder, readers, tape, log.
 func (s *service) release() error {
 	var errs []error
+	if s.scripts != nil {
+		s.scripts.Close()
+	}
 	if s.listener != nil {
 		_ = s.listener.Close()
 	}

@@ -30,15 +30,29 @@ type Config struct {
 	UpstreamTLS UpstreamTLS `mapstructure:"upstream_tls"`
 	Log         Log         `mapstructure:"log"`
 	Record      Record      `mapstructure:"record"`
+	Script      Script      `mapstructure:"script"`
 	Limits      Limits      `mapstructure:"limits"`
+}
+
+// Script is what runs on the messages, and what it may do.
+type Script struct {
+	Files        []string      `mapstructure:"files"`
+	Timeout      time.Duration `mapstructure:"timeout"`
+	AwaitTimeout time.Duration `mapstructure:"await_timeout"`
+	OnError      string        `mapstructure:"on_error"`
+	Memory       Bytes         `mapstructure:"memory"`
+	Store        Bytes         `mapstructure:"store"`
+	Env          []string      `mapstructure:"env"`
+	Reload       bool          `mapstructure:"reload"`
 }
 
 // Route sends what matches to an upstream of its own.
 type Route struct {
-	Path        string `mapstructure:"path"`
-	Host        string `mapstructure:"host"`
-	Upstream    string `mapstructure:"upstream"`
-	StripPrefix bool   `mapstructure:"strip_prefix"`
+	Path        string   `mapstructure:"path"`
+	Host        string   `mapstructure:"host"`
+	Upstream    string   `mapstructure:"upstream"`
+	StripPrefix bool     `mapstructure:"strip_prefix"`
+	Script      []string `mapstructure:"script"` // behind script.files
 }
 
 // KeyPair names the PEM files of a certificate and its key.
@@ -85,6 +99,8 @@ type Limits struct {
 	ShutdownTimeout  time.Duration `mapstructure:"shutdown_timeout"`
 	Sessions         int           `mapstructure:"sessions"`
 	Inflate          Bytes         `mapstructure:"inflate"`
+	Message          Bytes         `mapstructure:"message"`
+	Held             Bytes         `mapstructure:"held"`
 }
 
 // FieldError is a wrong value and the key that holds it.
@@ -127,6 +143,7 @@ func (c *Config) Validate() error {
 	oneOf("host_header", c.HostHeader, "rewrite", "keep")
 	oneOf("log.format", c.Log.Format, "text", "json")
 	oneOf("record.when_full", c.Record.WhenFull, "block", "drop")
+	oneOf("script.on_error", c.Script.OnError, "pass", "drop", "close")
 	for _, h := range c.Headers {
 		if _, err := ParseHeader(h); err != nil {
 			bad("headers", "%w", err)
@@ -173,6 +190,17 @@ func (c *Config) validateNumbers(bad func(key, format string, args ...any)) {
 	if c.Limits.Inflate < 1<<10 {
 		bad("limits.inflate", "%v is less than 1KiB", c.Limits.Inflate)
 	}
+	positive("script.timeout", c.Script.Timeout)
+	positive("script.await_timeout", c.Script.AwaitTimeout)
+	least := func(key string, value, floor Bytes) {
+		if value < floor {
+			bad(key, "%v is less than %v", value, floor)
+		}
+	}
+	least("script.memory", c.Script.Memory, 1<<20)
+	least("script.store", c.Script.Store, 1<<10)
+	least("limits.message", c.Limits.Message, 1<<10)
+	least("limits.held", c.Limits.Held, 1<<10)
 	if c.Limits.Sessions < 0 {
 		bad("limits.sessions", "%d is negative; 0 means no limit", c.Limits.Sessions)
 	}

@@ -59,12 +59,22 @@ func defaults() map[string]any {
 		"record.when_full":         "block",
 		"record.redact.headers":    []string{"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-*-token"},
 		"record.redact.query":      []string{"*token*", "*secret*", "*passw*", "*apikey*", "*api_key*", "*api-key*", "*signature*", "*auth*", "*credential*", "jwt", "key", "sig"},
+		"script.files":             []string{},
+		"script.timeout":           100 * time.Millisecond,
+		"script.await_timeout":     30 * time.Second,
+		"script.on_error":          "pass",
+		"script.memory":            "256MiB",
+		"script.store":             "64MiB",
+		"script.env":               []string{},
+		"script.reload":            true,
 		"limits.handshake_timeout": 30 * time.Second,
 		"limits.handshake_bytes":   "64KiB",
 		"limits.close_timeout":     15 * time.Second,
 		"limits.shutdown_timeout":  5 * time.Second,
 		"limits.sessions":          0,
 		"limits.inflate":           "64MiB",
+		"limits.message":           "16MiB",
+		"limits.held":              "4MiB",
 	}
 }
 
@@ -151,9 +161,10 @@ func whence(err error, origin map[string]string, file string) error {
 
 // readFile reads the file and refuses keys that do not exist.
 func readFile(v *viper.Viper, path string, inFile map[string]bool) error {
-	v.SetConfigFile(path)
-	v.SetConfigType("yaml")
-	if err := v.ReadInConfig(); err != nil {
+	only := viper.New() // the file without the defaults
+	only.SetConfigFile(path)
+	only.SetConfigType("yaml")
+	if err := only.ReadInConfig(); err != nil {
 		var p *fs.PathError
 		if errors.As(err, &p) {
 			return p.Err
@@ -164,15 +175,20 @@ func readFile(v *viper.Viper, path string, inFile map[string]bool) error {
 		}
 		return err
 	}
-	known := Keys()
-	only := viper.New() // the file without the defaults
-	only.SetConfigFile(path)
-	only.SetConfigType("yaml")
-	if err := only.ReadInConfig(); err != nil {
+	settings := only.AllSettings()
+	switch short := settings["script"].(type) {
+	case string, []any: // script: chat.ts says the same as script.files
+		settings["script"] = map[string]any{"files": short}
+	}
+	if err := v.MergeConfigMap(settings); err != nil {
 		return err
 	}
+	known := Keys()
 	var unknown []error
 	for _, key := range only.AllKeys() {
+		if _, short := settings["script"].(map[string]any); key == "script" && short {
+			key = "script.files"
+		}
 		if !slices.Contains(known, key) {
 			unknown = append(unknown, fmt.Errorf("unknown key %q%s", key, didYouMean(key, known)))
 		}
