@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs the peers of the end-to-end tests. Safe to run again; what cannot be
-# installed is reported in one line and does not stop the rest.
+# Installs the peers of the end-to-end tests, and what the example scripts import
+# from npm. Safe to run again; what cannot be installed is reported in one line
+# and does not stop the rest.
 set -u
 cd "$(dirname "$0")" || exit 0
 
@@ -12,7 +13,6 @@ updated=
 
 have_python() { "$python" -c 'import websockets' 2>/dev/null; }
 have_chromium() { [ -x "$chromium" ]; }
-have_node() { (cd node && npm ls --silent >/dev/null 2>&1); }
 
 missing() { echo "peer missing: $1: $2" >&2; }
 
@@ -46,13 +46,19 @@ debian() {
 debian python3-websockets python3-websockets have_python
 debian chromium chromium have_chromium
 
-if have_node; then
-	echo "peer present: node modules"
-elif ! command -v npm >/dev/null; then
-	missing "node modules" "no npm here, install Node.js 20 or newer"
-elif (cd node && npm ci --no-audit --no-fund) >"$log" 2>&1; then
-	echo "peer installed: node modules"
-else
-	missing "node modules" "npm ci failed: $(grep -m 1 -E '^npm error .*(Error:|failed)' "$log" || tail -n 1 "$log")"
-fi
+# npm PEER FOLDER
+npm_modules() {
+	if (cd "$2" && npm ls --silent >/dev/null 2>&1); then
+		echo "peer present: $1"
+	elif ! command -v npm >/dev/null; then
+		missing "$1" "no npm here, install Node.js 20 or newer"
+	elif (cd "$2" && npm ci --no-audit --no-fund) >"$log" 2>&1; then
+		echo "peer installed: $1"
+	else
+		missing "$1" "npm ci failed: $(grep -m 1 -E '^npm error .*(Error:|failed)' "$log" || tail -n 1 "$log")"
+	fi
+}
+
+npm_modules "node modules" node
+npm_modules "node modules of examples/scripts" ../../examples/scripts/npm-package
 exit 0
