@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -20,6 +21,7 @@ type kind string
 
 const (
 	jsonKind  kind = "json"  // as chats and tickers talk
+	lowerKind kind = "lower" // the same in small letters, so that a script can make them large and small again
 	noiseKind kind = "noise" // does not compress
 
 	// The same, where the server does not say what the client has just said: an
@@ -77,6 +79,9 @@ func makeMessages(k kind, size int) *messages {
 	switch {
 	case k == noiseKind || k == noiseTalk:
 		op, next = tape.Binary, func() []byte { return noise(random, size) }
+	case k == lowerKind:
+		talk := next
+		next = func() []byte { return bytes.ToLower(talk()) }
 	case size > 0:
 		next = cut(next, size)
 	}

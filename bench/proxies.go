@@ -17,6 +17,7 @@ type proxy struct {
 	command func(b *bench, dir, listen, upstream string) ([]string, error)
 	tls     bool // it serves wss
 	records bool // to tapePath
+	script  bool // only for scenarios that name it
 	far     bool // so far from wstape that one round shows it
 	maxIdle int  // connections that it can hold here, if not all that are asked for
 	failed  bool // it did not start and is not tried again
@@ -36,11 +37,25 @@ func proxies() []proxy {
 			return []string{b.self, role, listen, upstream}, nil
 		}
 	}
+	scripted := func(name, code string) proxy {
+		return proxy{name: name, records: true, script: true, command: func(b *bench, dir, listen, upstream string) ([]string, error) {
+			path, err := writeConfig(dir, "script.js", code)
+			if err != nil {
+				return nil, err
+			}
+			return wstape("--script", path)(b, dir, listen, upstream)
+		}}
+	}
 	return []proxy{
 		{name: "direct"},
 		{name: "relay", command: self("relay"), maxIdle: 3000}, // 6 file descriptors each
 		{name: "wstape", command: wstape(), records: true},
 		{name: "wstape --no-record", command: wstape("--no-record")},
+		scripted(unhooked, `export function onOpen(session) {}`),
+		scripted(empty, `export function onMessage(msg) {}`),
+		scripted(upper, `export function onMessage(msg) { return msg.from === "client" ? msg.text.toUpperCase() : msg.text.toLowerCase() }`),
+		scripted(jsonEdit, `export function onMessage(msg) { if (msg.from === "client") msg.json.bench = 1; else delete msg.json.bench }`),
+		scripted(async, `export async function onMessage(msg) { await null }`),
 		{name: "pump", command: self("pump"), far: true},
 		{name: "nginx", needs: "nginx", command: nginx("4k", false)},
 		{name: "nginx 64k", needs: "nginx", command: nginx("64k", false)},
@@ -55,6 +70,16 @@ func proxies() []proxy {
 		{name: "caddy wss", tls: true, needs: "caddy", command: caddy(true)},
 	}
 }
+
+// The scripts. Those that change messages change each twice, so that what comes
+// back is what was sent.
+const (
+	unhooked = "script without onMessage"
+	empty    = "script: empty onMessage"
+	upper    = "script: upper case"
+	jsonEdit = "script: JSON edit"
+	async    = "script: async onMessage"
+)
 
 func writeConfig(dir, name, text string) (string, error) {
 	path := filepath.Join(dir, name)

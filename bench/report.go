@@ -76,6 +76,9 @@ func (b *bench) table(s *scenario, list []proxy) string {
 		if c.compare == cost {
 			against("+ over relay", "relay", "%+.2f", func(v, base float64) float64 { return v - base })
 		}
+		if c.compare == extra {
+			against("+ over no script", "wstape", "%+.2f", func(v, base float64) float64 { return v - base })
+		}
 		if c.compare == ratio || c.compare == faster {
 			against("÷ relay", "relay", "%.2f", func(v, base float64) float64 { return v / base })
 		}

@@ -26,7 +26,8 @@ type scenario struct {
 	name    string
 	columns []column
 	tls     bool
-	only    []string // the proxies that it is for; nil is all
+	only    []string // the proxies that it is for; nil is all but scripts
+	scripts []string // the scripts that it is for
 	once    bool     // one round is enough: it does not depend on what else the machine does
 	file    bool     // wanted beside it: what writing as many bytes to a file costs
 	run     func(b *bench, s subject) (sample, error)
@@ -45,6 +46,7 @@ const (
 	cost              // how much over the relay's
 	ratio             // to the relay's
 	faster            // ratio, and how many times wstape's
+	extra             // how much over wstape's without a script
 )
 
 // Scenarios and columns that the bars name.
@@ -62,6 +64,7 @@ const (
 	wssIdle    = "wss: idle connections"
 	diskSlow   = "disk: 64 sessions at 10 msg/s, json of about 128 B"
 	diskFast   = "disk: 64 sessions at 1,000 msg/s, json of about 128 B"
+	scripts    = "scripts: json of about 128 B × 64 × 16"
 	diskNoise  = "disk: 64 sessions at 100 msg/s, 4 KiB of noise"
 
 	perSecond   = "msg/s"
@@ -93,8 +96,10 @@ func scenarios() []scenario {
 		{name: "one in flight, 128 B", columns: times, run: latency},
 		{name: open, columns: times, run: openLoop},
 		{name: openRead, columns: times, run: openLoopRead, only: []string{"direct", "relay", "wstape"}},
-		{name: idleConns, columns: conns, once: true, run: func(b *bench, s subject) (sample, error) { return b.idleMemory(s, b.idle) }},
-		{name: newConns, columns: []column{{connsSecond, faster}, {"CPU µs/conn", cost}}, run: churnRate},
+		{name: scripts, columns: []column{{perSecond, shown}, {cpuMessage, extra}}, run: closed{64, 16, 0, lowerKind}.measure,
+			only: []string{"direct", "relay", "wstape"}, scripts: []string{unhooked, empty, upper, jsonEdit, async}},
+		{name: idleConns, columns: conns, once: true, scripts: []string{empty}, run: func(b *bench, s subject) (sample, error) { return b.idleMemory(s, b.idle) }},
+		{name: newConns, columns: []column{{connsSecond, faster}, {"CPU µs/conn", cost}}, scripts: []string{empty}, run: churnRate},
 		{name: wssSmall, columns: rate, tls: true, run: closed{64, 16, 128, jsonKind}.measure},
 		{name: wssMedium, columns: rate, tls: true, run: closed{64, 8, 4096, jsonKind}.measure},
 		{name: wssIdle, columns: conns, once: true, tls: true, run: func(b *bench, s subject) (sample, error) { return b.idleMemory(s, b.idle/9) }},
@@ -109,6 +114,9 @@ func scenarios() []scenario {
 
 // takes reports whether a scenario is for a proxy.
 func (s *scenario) takes(p *proxy) bool {
+	if p.script {
+		return slices.Contains(s.scripts, p.name)
+	}
 	return s.tls == p.tls && (s.only == nil || slices.Contains(s.only, p.name))
 }
 
