@@ -18,16 +18,37 @@ import (
 // over loopback TCP. The links allocate nothing; with a recorder, its flushes are
 // counted too.
 func BenchmarkLink(b *testing.B) {
-	b.Run("not recorded", func(b *testing.B) { benchmarkLink(b, nil) })
+	b.Run("not recorded", func(b *testing.B) { benchmarkLink(b, nil, nil) })
 	b.Run("recorded", func(b *testing.B) {
 		recorder := record.NewRecorder(&record.Nowhere{}, record.Options{})
 		b.Cleanup(func() { _ = recorder.Close() })
-		benchmarkLink(b, func(s tape.Session) (proxy.Tap, error) { return recorder.Begin(s) })
+		benchmarkLink(b, func(s tape.Session) (proxy.Tap, error) { return recorder.Begin(s) }, nil)
 	})
 }
 
-func benchmarkLink(b *testing.B, recorded func(tape.Session) (proxy.Tap, error)) {
-	client, server := through(b, recorded)
+// BenchmarkStage is the same past a stage that passes every message at once.
+func BenchmarkStage(b *testing.B) {
+	stage := func(tape.Session, proxy.Handle) proxy.Stage { return quick{} }
+	b.Run("not recorded", func(b *testing.B) { benchmarkLink(b, nil, stage) })
+	b.Run("recorded", func(b *testing.B) {
+		recorder := record.NewRecorder(&record.Nowhere{}, record.Options{})
+		b.Cleanup(func() { _ = recorder.Close() })
+		benchmarkLink(b, func(s tape.Session) (proxy.Tap, error) { return recorder.Begin(s) }, stage)
+	})
+}
+
+// quick is a stage that passes every message.
+type quick struct{}
+
+func (quick) Request(context.Context, *tape.Request) *tape.Response   { return nil }
+func (quick) Response(context.Context, *tape.Response) *tape.Response { return nil }
+func (quick) Opened(string)                                           {}
+func (quick) Wants(tape.Side) (messages, control bool)                { return true, false }
+func (quick) Message(_ *tape.Message, done func(tape.Verdict))        { done(tape.Verdict{Fate: tape.Passed}) }
+func (quick) Closed(tape.Ending)                                      {}
+
+func benchmarkLink(b *testing.B, recorded func(tape.Session) (proxy.Tap, error), stage func(tape.Session, proxy.Handle) proxy.Stage) {
+	client, server := through(b, recorded, stage)
 	const frames = 16
 	var chunk []byte
 	for range frames {
@@ -48,7 +69,7 @@ func benchmarkLink(b *testing.B, recorded func(tape.Session) (proxy.Tap, error))
 }
 
 // through opens a session through a proxy and returns both its ends.
-func through(b *testing.B, recorded func(tape.Session) (proxy.Tap, error)) (client, server net.Conn) {
+func through(b *testing.B, recorded func(tape.Session) (proxy.Tap, error), stage func(tape.Session, proxy.Handle) proxy.Stage) (client, server net.Conn) {
 	b.Helper()
 	must := func(err error) {
 		if err != nil {
@@ -61,7 +82,7 @@ func through(b *testing.B, recorded func(tape.Session) (proxy.Tap, error)) (clie
 	b.Cleanup(func() { _ = upstream.Close() })
 	u, err := proxy.ParseUpstream("ws://" + upstream.Addr().String())
 	must(err)
-	p := proxy.New(proxy.Config{Routes: []proxy.Route{{Upstream: u}}, Record: recorded})
+	p := proxy.New(proxy.Config{Routes: []proxy.Route{{Upstream: u, Stage: stage}}, Record: recorded})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err)
 	served := make(chan error, 1)

@@ -266,7 +266,7 @@ func (p *Proxy) serveWebSocket(w http.ResponseWriter, r *http.Request, route *Ro
 		return
 	}
 	if route.Stage != nil {
-		about.N, about.ID = tap.Number(), tap.ID()
+		about.N, about.ID, about.Started = tap.Number(), tap.ID(), s.began
 		for _, from := range tape.Sides() {
 			s.ways[from] = newWay(&s.links[from])
 			s.links[from].way = s.ways[from]

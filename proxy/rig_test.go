@@ -36,6 +36,7 @@ type setup struct {
 	shape        func(*proxy.Upstream)
 	buffers      int // of the proxy's accepted sockets; 0 for the system's
 	stage        func(about tape.Session, h proxy.Handle) proxy.Stage
+	forgetful    bool // the tape keeps no frames
 }
 
 func start(t *testing.T, changes ...func(*setup)) *rig {
@@ -64,7 +65,13 @@ func start(t *testing.T, changes ...func(*setup)) *rig {
 		c.Routes = []proxy.Route{{Upstream: u, Stage: c.stage}}
 	}
 	r.recorder = record.NewRecorder(r.tape, record.Options{Flush: time.Millisecond})
-	c.Record = func(s tape.Session) (proxy.Tap, error) { return r.recorder.Begin(s) }
+	c.Record = func(s tape.Session) (proxy.Tap, error) {
+		tap, err := r.recorder.Begin(s)
+		if c.forgetful {
+			return forgetful{tap}, err
+		}
+		return tap, err
+	}
 	r.proxy = proxy.New(c.Config)
 
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -92,6 +99,12 @@ func start(t *testing.T, changes ...func(*setup)) *rig {
 	})
 	return r
 }
+
+// forgetful is a tap that keeps no frames.
+type forgetful struct{ proxy.Tap }
+
+func (forgetful) Parts(tape.Side, tape.Leg, []tape.Part) {}
+func (forgetful) Decided(tape.Decision, []tape.Part)     {}
 
 // serve runs a proxy for a test and connects to it.
 func serve(t *testing.T, p *proxy.Proxy) *wstest.Peer {

@@ -67,6 +67,9 @@ func (s *session) start(client net.Conn, clientEarly []byte, server net.Conn, se
 	s.mu.Lock()
 	s.legs = [2]net.Conn{client, server}
 	s.mu.Unlock()
+	if s.gone.Load() { // before there are links, which set it too
+		s.closeLegs() // a shutdown ran out of patience while the handshake was under way
+	}
 	early := [2][]byte{clientEarly, serverEarly}
 	for _, from := range tape.Sides() {
 		if w := s.ways[from]; w != nil {
@@ -83,9 +86,6 @@ func (s *session) start(client net.Conn, clientEarly []byte, server net.Conn, se
 	}
 	if s.hanging.Load() != nil {
 		s.wake() // the shutdown came while the handshake was under way
-	}
-	if s.gone.Load() {
-		s.closeLegs() // and ran out of patience
 	}
 }
 

@@ -1,10 +1,12 @@
 package proxy_test
 
 import (
+	"bytes"
 	"errors"
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -166,18 +168,164 @@ func TestACloseFrameWaitsBehindAHeldPing(t *testing.T) {
 // is not asked about it.
 func TestACloseFrameInsideAMessageEndsIt(t *testing.T) {
 	eachSide(t, func(t *testing.T, from tape.Side) {
-		p, _ := holding(&play{})
-		r, near, far := pair(t, from, p.on(t))
+		p, questions := holding(&play{})
+		r, near, far := pair(t, from, patient, p.on(t))
 		frames := []wstest.Frame{text("beginning", from).Part(false), wstest.CloseFrame(1000, "").From(from),
-			wstest.New(tape.Continuation, "too late").From(from), text("much", from).Part(false), wstest.New(tape.Continuation, "later").From(from)}
+			wstest.New(tape.Continuation, "too late").From(from), text("much ", from).Part(false), wstest.New(tape.Continuation, "later").From(from)}
 		near.Send(frames[:2]...)
 		far.Expect(frames[:2]...)
-		near.Send(frames[2])
+		near.Send(frames[2:]...)
 		far.Expect(frames[2])
+		ask(t, questions, "much later").answer(pass)
+		far.Expect(frames[3:]...)
 		part(near, far)
 		r.ending(1, tape.Ending{Kind: tape.EndClose, Code: 1000, From: &from})
-		sameFrames(t, from, r.frames(1, from), frames[:3])
+		sameFrames(t, from, r.frames(1, from), frames)
 	})
+}
+
+// TestWhatGoesOnBehindACloseFrameHasItsFate: it is a part of the message
+// that had its fate before, so that the fates on the tape stay with their messages.
+func TestWhatGoesOnBehindACloseFrameHasItsFate(t *testing.T) {
+	bye := wstest.CloseFrame(1000, "")
+	for _, fast := range []bool{false, true} { // something passes unread in between
+		eachSide(t, func(t *testing.T, from tape.Side) {
+			var unwanted atomic.Bool
+			p, questions := holding(&play{wants: func(tape.Side) (bool, bool) { return !unwanted.Load(), false }})
+			r, near, far := pair(t, from, patient, p.on(t))
+			near.Send(text("held", from))
+			held := ask(t, questions, "held")
+			near.Send(text("beginning", from).Part(false), bye.From(from))
+			want := []string{"both held", "both beginning", "both \x03\xe8"}
+			if fast {
+				held.answer(pass)
+				far.Expect(text("held", from), text("beginning", from).Part(false), bye.From(from))
+				unwanted.Store(true)
+				near.Send(text("unread", from))
+				far.Expect(text("unread", from))
+				unwanted.Store(false)
+				near.Send(text("held, too", from))
+				held = ask(t, questions, "held, too")
+				want = append(want, "both unread", "both held, too")
+			}
+			rest := wstest.New(tape.Continuation, "the rest").From(from)
+			near.Send(rest, text("dropped", from), text("last", from), ping("", from))
+			far.Expect(ping("", from))
+			held.answer(pass)
+			if fast {
+				far.Expect(text("held, too", from), rest)
+			} else {
+				far.Expect(text("held", from), text("beginning", from).Part(false), bye.From(from), rest)
+			}
+			ask(t, questions, "dropped").answer(drop)
+			ask(t, questions, "last").answer(pass)
+			far.Expect(text("last", from))
+			part(near, far)
+			r.ended(1)
+			want = append(want, "both the rest", "in dropped", "both last", "both ")
+			for i, f := range r.frames(1, from) {
+				if got := f.Leg.String() + " " + string(f.Payload); got != want[i] {
+					t.Errorf("frame %d is %q, want %q", i, got, want[i])
+				}
+			}
+		})
+	}
+}
+
+// TestHalfAPingWaitsBehindAHeldMessage: nothing could follow it if no more came.
+func TestHalfAPingWaitsBehindAHeldMessage(t *testing.T) {
+	eachSide(t, func(t *testing.T, from tape.Side) {
+		r, near, far, held, _ := hold(t, from, patient)
+		b := wstest.Bytes(ping("in two pieces", from))
+		near.Write(b[:len(b)-3])
+		far.Send(ping("", from.Other()))
+		near.Expect(ping("", from.Other()))
+		held.answer(pass)
+		far.Expect(text("held", from))
+		near.CloseWrite()
+		if got, err := far.ReadAll(); err != nil || !bytes.Equal(got, b[:len(b)-3]) {
+			t.Errorf("got %x, %v", got, err)
+		}
+		far.CloseWrite()
+		near.ExpectEOF()
+		r.ended(1)
+	})
+}
+
+// TestALongPingThatHasBegunIsReadToItsEnd although what is held has no room for
+// more: everything else waits for it.
+func TestALongPingThatHasBegunIsReadToItsEnd(t *testing.T) {
+	eachSide(t, func(t *testing.T, from tape.Side) {
+		p, questions := holding(&play{})
+		r, near, far := pair(t, from, func(s *setup) { s.HeldBytes = 1 }, p.on(t))
+		b := wstest.Bytes(text("held", from), ping(strings.Repeat("illegal", 100), from))
+		begun := len(b) - 300
+		near.Write(b[:begun])
+		head := len(wstest.Bytes(text("held", from)))
+		got := make([]byte, begun-head)
+		if _, err := readFull(far, got); err != nil {
+			t.Fatal(err)
+		}
+		ask(t, questions, "held").answer(pass)
+		near.Write(b[begun:])
+		rest := make([]byte, 300)
+		if _, err := readFull(far, rest); err != nil {
+			t.Fatal(err)
+		}
+		sameBytes(t, from, append(got, rest...), b[head:])
+		far.Expect(text("held", from))
+		part(near, far)
+		r.ended(1)
+	})
+}
+
+// TestNothingFollowsAFrameThatNeverEnds, and the session ends all the same.
+func TestNothingFollowsAFrameThatNeverEnds(t *testing.T) {
+	eachSide(t, func(t *testing.T, from tape.Side) {
+		p, questions := holding(&play{wants: wantControl})
+		r, near, far := pair(t, from, patient, p.on(t))
+		near.Send(ping("held", from))
+		held := ask(t, questions, "held")
+		b := wstest.Bytes(text("never ends", from))
+		near.Write(b[:len(b)-1])
+		near.CloseWrite()
+		if got, err := far.ReadAll(); err != nil || !bytes.Equal(got, b[:len(b)-1]) {
+			t.Errorf("got %x, %v", got, err)
+		}
+		held.answer(pass)
+		far.CloseWrite()
+		near.ExpectEOF()
+		r.ending(1, tape.Ending{Kind: tape.EndEOF, From: &from})
+		r.onLines(from, "ping held dropped by wstape", "never end partial")
+	})
+}
+
+// TestWhatTheStageStillLooksAtStaysAsItIs even when somebody else has decided
+// about it, and other messages have passed.
+func TestWhatTheStageStillLooksAtStaysAsItIs(t *testing.T) {
+	looked, back := make(chan string), make(chan struct{})
+	p := &play{message: func(_ proxy.Handle, m *tape.Message, done func(tape.Verdict)) {
+		if string(m.Payload) != "looked at" {
+			done(pass)
+			return
+		}
+		go done(pass)
+		<-back
+		looked <- string(m.Payload)
+	}}
+	r, near, far := pair(t, tape.Client, p.on(t))
+	near.Send(text("looked at", tape.Client))
+	far.Expect(text("looked at", tape.Client))
+	for range 5 {
+		near.Send(text("another", tape.Client))
+		far.Expect(text("another", tape.Client))
+	}
+	close(back)
+	if got := next(t, looked); got != "looked at" {
+		t.Errorf("it has become %q", got)
+	}
+	part(near, far)
+	r.ended(1)
 }
 
 // TestWhatEndsInsideAFrameGoesOutLast puts what is held before it.

@@ -36,13 +36,12 @@ func (x exchange) runStaged(t *testing.T, r *rig, n uint64, rng *rand.Rand) {
 }
 
 func TestEveryByteArrivesPastAStageThatPassesEverything(t *testing.T) {
+	rng := wstest.Rand(t)
 	for _, c := range carriages() {
-		for i := range 3 {
-			rng := wstest.Rand(t)
-			m := manners(t, rng)[i]
+		for _, m := range manners(t, rng) {
 			t.Run(c.name+", "+m.name, func(t *testing.T) {
 				r := start(t, patient, c.apply, passing(m, wantAll).on(t))
-				random(rng, 120, 65535, 65536, 65537, 300_000).runStaged(t, r, 1, rng)
+				random(rng, 120, 65536, 200_000).runStaged(t, r, 1, rng)
 			})
 		}
 	}
@@ -62,16 +61,14 @@ func TestEveryByteArrivesPastAStageOneByOne(t *testing.T) {
 
 func TestEveryByteArrivesPastAStageAtSlowReaders(t *testing.T) {
 	for _, c := range carriages() {
-		for i := range 3 {
+		t.Run(c.name, func(t *testing.T) {
 			rng := wstest.Rand(t)
-			m := manners(t, rng)[i]
-			t.Run(c.name+", "+m.name, func(t *testing.T) {
-				r := start(t, patient, c.apply, passing(m, wantAll).on(t), func(c *setup) { c.buffers, c.HeldBytes = 16<<10, 5000 })
-				x := random(rng, 40, 100_000)
-				x.sip = 100
-				x.runStaged(t, r, 1, rng)
-			})
-		}
+			mixed := manners(t, rng)[2]
+			r := start(t, patient, c.apply, passing(mixed, wantAll).on(t), func(c *setup) { c.buffers, c.HeldBytes = 16<<10, 5000 })
+			x := random(rng, 40, 100_000)
+			x.sip = 100
+			x.runStaged(t, r, 1, rng)
+		})
 	}
 }
 

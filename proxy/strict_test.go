@@ -10,13 +10,16 @@ import (
 	"github.com/wstape/wstape/tape"
 )
 
-func TestStrictEndsASessionAtAViolation(t *testing.T) {
-	tests := []struct {
-		name   string
-		before []wstest.Frame // these arrive
-		bad    wstest.Frame
-		why    string
-	}{
+// violation is something that RFC 6455 forbids.
+type violation struct {
+	name   string
+	before []wstest.Frame // these arrive
+	bad    wstest.Frame
+	why    string
+}
+
+func violations() []violation {
+	return []violation{
 		{"reserved bit", nil, wstest.Frame{Fin: true, RSV: 1, Op: tape.Text}, "reserved bit"},
 		{"reserved opcode", nil, wstest.New(3, "x"), "reserved opcode"},
 		{"long ping", nil, wstest.New(tape.Ping, strings.Repeat("x", 126)), "longer than 125"},
@@ -31,7 +34,10 @@ func TestStrictEndsASessionAtAViolation(t *testing.T) {
 		{"close reason", nil, wstest.CloseFrame(1000, "\xff"), "close reason"},
 		{"length", nil, wstest.Frame{Fin: true, Op: tape.Text, LenSize: 2, Payload: []byte("x")}, "fewest bytes"},
 	}
-	for _, test := range tests {
+}
+
+func TestStrictEndsASessionAtAViolation(t *testing.T) {
+	for _, test := range violations() {
 		for _, from := range tape.Sides() {
 			t.Run(test.name+" from the "+from.String(), func(t *testing.T) {
 				r, near, far := pair(t, from, strict)

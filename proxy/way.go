@@ -48,9 +48,11 @@ type way struct {
 	inMessage bool   // what has gone to out ends inside a message, maybe between two of its frames
 
 	asking   atomic.Uint64 // the number of the question whose answer a goroutine is away for; 0 for none
-	asked    uint64        // number of the last question
+	asked    atomic.Uint64 // number of the last question
 	about    *item         // what it is about
-	patience *time.Timer
+	patience *time.Timer   // runs while there are questions, so that none needs to set it
+	ticking  atomic.Bool   // patience is set
+	looked   uint64        // asked when it last ran out
 	done     [2]func(tape.Verdict) // by lane
 
 	waiting atomic.Bool   // the link's goroutine is about to wait, or does
@@ -104,8 +106,8 @@ type injection struct {
 // itemOverhead is what a waiting message counts beside its bytes.
 const itemOverhead = 256
 
-// patienceTime is how long the link's own goroutine may be away deciding: as
-// long as pings behind the message have to wait.
+// patienceTime is how long the link's own goroutine may be away deciding, give or
+// take as much again: as long as pings behind the message have to wait.
 const patienceTime = 2 * time.Millisecond
 
 // outcome is what a goroutine that runs a link is to do next.
@@ -124,6 +126,8 @@ func newWay(l *link) *way {
 	for lane := range w.done {
 		w.done[lane] = func(v tape.Verdict) { w.decided(lane, v) }
 	}
+	w.patience = time.AfterFunc(time.Hour, w.look)
+	w.patience.Stop()
 	return w
 }
 
@@ -204,9 +208,7 @@ func (w *way) run() {
 		return
 	}
 	w.unsent(w.end(), "the session had ended")
-	if w.patience != nil {
-		w.patience.Stop()
-	}
+	w.patience.Stop()
 	w.link.session.finish()
 }
 
@@ -408,27 +410,39 @@ func (w *way) ask(lane int, it *item) bool {
 		w.decided(lane, tape.Verdict{Fate: tape.Passed})
 		return true
 	}
-	w.asked++
-	number := w.asked
 	w.about = it
-	if w.patience == nil {
-		w.patience = time.AfterFunc(patienceTime, w.depose)
-	}
-	w.asking.Store(number)
-	w.patience.Reset(patienceTime) // from here on the link may be another goroutine's
+	number := w.asked.Add(1)
+	w.asking.Store(number) // from here on the link may be another goroutine's
+	w.tick()
 	w.link.session.stage.Message(&it.msg, w.done[lane])
-	if !w.asking.CompareAndSwap(number, 0) {
-		return false
-	}
-	w.patience.Stop()
-	return true
+	return w.asking.CompareAndSwap(number, 0)
 }
 
-// depose goes on in the place of the goroutine that is away asking, if it still is.
-func (w *way) depose() {
-	if number := w.asking.Load(); number != 0 && w.asking.CompareAndSwap(number, 0) {
+// tick sets patience, if it is not.
+func (w *way) tick() {
+	if !w.ticking.Load() && w.ticking.CompareAndSwap(false, true) {
+		w.patience.Reset(patienceTime)
+	}
+}
+
+// look is called when patience has run out: if the question that was open the
+// last time still is, it goes on in the place of the goroutine that is away.
+func (w *way) look() {
+	asked, open := w.asked.Load(), w.asking.Load()
+	if open != 0 && open == w.looked && w.asking.CompareAndSwap(open, 0) {
+		w.ticking.Store(false)
 		w.about.kept = true
 		w.run()
+		return
+	}
+	if asked != w.looked || open != 0 {
+		w.looked = asked
+		w.patience.Reset(patienceTime)
+		return
+	}
+	w.ticking.Store(false)
+	if w.asked.Load() != asked {
+		w.tick()
 	}
 }
 
