@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -88,23 +87,6 @@ func stackLine(frame *goja.StackFrame) string {
 		return where
 	}
 	return name + " (" + where + ")"
-}
-
-// tidyStack writes the text of an error's property stack as trace does.
-func tidyStack(stack string) string {
-	at := regexp.MustCompile(`^\tat (.*?)(\([0-9]+\))?(\)?)$`)
-	lines := strings.Split(strings.TrimRight(stack, "\n"), "\n")
-	kept := lines[:0]
-	for _, line := range lines {
-		m := at.FindStringSubmatch(line)
-		switch {
-		case m == nil:
-			kept = append(kept, line)
-		case !strings.Contains(line, bundleName+":"):
-			kept = append(kept, "    at "+unescapePath(m[1]+m[3]))
-		}
-	}
-	return strings.Join(kept, "\n")
 }
 
 // unescapePath undoes gojaSourceMap's escaping.

@@ -182,6 +182,7 @@ func (j *job) ask(v *vm) {
 		return
 	}
 	j.view = newView(v, j.m, c)
+	j.view.task.view = j.view
 	v.task = &j.view.task
 	result, err := hook(goja.Undefined(), j.view.object, v.sessionObject())
 	v.stopped(err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 }
 
 // waitTime is how long a test waits for what must come.
-const waitTime = 20 * time.Second
+const waitTime = time.Minute
 
 // journal is what happens to a session, and what is logged: a Conn and a log.
 type journal struct {
@@ -117,7 +118,11 @@ func newRig(t testing.TB, o Options, sources ...string) *rig {
 	r := &rig{t: t, log: newJournal()}
 	dir := t.TempDir()
 	for i, src := range sources {
-		path := filepath.Join(dir, string(rune('a'+i))+".js")
+		extension := ".js"
+		if strings.HasPrefix(src, "// TypeScript") {
+			extension = ".ts"
+		}
+		path := filepath.Join(dir, string(rune('a'+i))+extension)
 		r.paths = append(r.paths, path)
 		r.write(i, src)
 	}
@@ -146,6 +151,19 @@ type line struct {
 	*journal
 	t       testing.TB
 	session *Session
+}
+
+// bubble runs a test of scripts under a clock that goes on when nothing else does.
+// Loops that do not end never end there.
+func bubble(t *testing.T, o Options, test func(*rig), sources ...string) {
+	t.Helper()
+	r := newRig(t, o, sources...)
+	synctest.Test(t, func(t *testing.T) {
+		outer := r.t
+		r.t = t
+		defer func() { r.t = outer }()
+		test(r)
+	})
 }
 
 // open opens a session that is closed when the test ends.

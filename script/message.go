@@ -55,15 +55,8 @@ func (w *view) release() {
 
 // throw throws an error into the script.
 func (w *view) throw(err error) {
-	var e *goja.Exception
-	switch {
-	case err == nil:
-	case errors.As(err, &e):
-		panic(e.Value())
-	case interruptedBy(err) != nil:
-		panic(err)
-	default:
-		panic(w.vm.rt.NewTypeError(err.Error()))
+	if err != nil {
+		w.vm.rethrow(err)
 	}
 }
 

@@ -163,9 +163,9 @@ func (v *vm) throw(format string, args ...any) {
 func (o *sessionObject) send(c goja.FunctionCall) goja.Value {
 	v := o.vm
 	to := v.side("session.send", c.Argument(0))
-	data, err := newContent(v.rt, c.Argument(1))
+	data, err := newContent(v.rt, v.encode, c.Argument(1))
 	if err != nil {
-		v.throw("session.send: %v", err)
+		v.rethrow(fmt.Errorf("session.send: %w", err))
 	}
 	o.put(to, data.op, data.payload)
 	return goja.Undefined()
@@ -173,7 +173,7 @@ func (o *sessionObject) send(c goja.FunctionCall) goja.Value {
 
 // newContent makes a message of a script's value: text of a string, binary of a
 // buffer, and JSON of anything else.
-func newContent(rt *goja.Runtime, value goja.Value) (content, error) {
+func newContent(rt *goja.Runtime, encode func(goja.Value) ([]byte, error), value goja.Value) (content, error) {
 	switch data := value.(type) {
 	case goja.String:
 		return content{tape.Text, encodeText(data)}, nil
@@ -181,7 +181,7 @@ func newContent(rt *goja.Runtime, value goja.Value) (content, error) {
 		if p, ok := bufferSource(data); ok {
 			return content{tape.Binary, bytes.Clone(p)}, nil
 		}
-		text, err := encodeJSON(rt, data)
+		text, err := encode(data)
 		if err == nil && text == nil {
 			err = errors.New("it is a function or the like")
 		}

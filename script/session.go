@@ -43,9 +43,12 @@ type Session struct {
 	closed  bool      // the session is over
 	gone    chan struct{}
 	run     running
-	dog     *time.Timer
+	dog     *time.Timer // runs while there are turns, so that a turn need not set it
+	watched uint64      // turns that had ended when the watchdog last looked
+	awake   bool        // dog is set
 	alarm   alarm
 	timers  timers
+	ringing bool     // somebody is calling what is due
 	ready   []func() // to be done when the turn is over; belongs to who has the turn
 	number  uint64   // of timers
 	pending int      // timers of scripts
@@ -105,7 +108,10 @@ func (c *Chain) open(about tape.Session, conn Conn, time clock) *Session {
 }
 
 func newSession(set *Set, about tape.Session, conn Conn, c clock) *Session {
-	s := &Session{set: set, conn: conn, clock: c, started: c.Now()}
+	s := &Session{set: set, conn: conn, clock: c, started: about.Started}
+	if s.started.IsZero() {
+		s.started = c.Now()
+	}
 	s.about.Store(&about)
 	s.free.L = &s.mu
 	for i := range s.jobs {
@@ -210,10 +216,8 @@ func (s *Session) enter(i int, v *vm) *vm {
 		v = s.vms[i]
 	}
 	s.run = running{vm: v, since: time.Now()}
-	if s.dog == nil {
-		s.dog = time.AfterFunc(watchEvery, s.watch)
-	} else {
-		s.dog.Reset(watchEvery)
+	if !s.awake {
+		s.watchIn(watchEvery)
 	}
 	return v
 }
@@ -232,7 +236,6 @@ func (s *Session) within(v *vm, f func(*vm)) {
 // leave ends v's turn and does what was put off until then. False means that the
 // scripts have been given up.
 func (s *Session) leave(v *vm) bool {
-	s.dog.Stop()
 	s.mu.Lock()
 	if s.dead {
 		if s.run.vm != nil { // it came back after all
@@ -290,11 +293,27 @@ func (s *Session) later(f func()) { s.ready = append(s.ready, f) }
 // watchEvery is how often the watchdog looks at what runs.
 const watchEvery = 10 * time.Millisecond
 
+// watchIn has the watchdog look in a while. The caller holds s.mu.
+func (s *Session) watchIn(d time.Duration) {
+	s.awake = true
+	d = max(min(d, s.set.opts.Timeout), time.Millisecond)
+	if s.dog == nil {
+		s.dog = time.AfterFunc(d, s.watch)
+	} else {
+		s.dog.Reset(d)
+	}
+}
+
 // watch looks at what has the turn: whether it has had it for too long, or takes
-// too much memory.
+// too much memory. When there was no turn for a while it sleeps.
 func (s *Session) watch() {
 	s.mu.Lock()
+	s.awake = false
 	if s.run.vm == nil || s.dead {
+		if s.watched != s.ended && !s.dead && !s.closed {
+			s.watched = s.ended
+			s.watchIn(watchEvery)
+		}
 		s.mu.Unlock()
 		return
 	}
@@ -321,7 +340,7 @@ func (s *Session) watch() {
 		s.interrupt(errMemory)
 		next = watchEvery
 	}
-	s.dog.Reset(max(next, time.Millisecond))
+	s.watchIn(next)
 	s.mu.Unlock()
 }
 
@@ -466,7 +485,7 @@ func (s *Session) after(v *vm, d, every time.Duration, call func()) (*timer, err
 
 // setAlarm makes the alarm ring for the first timer. The caller holds s.mu.
 func (s *Session) setAlarm() {
-	if len(s.timers) == 0 {
+	if len(s.timers) == 0 || s.ringing || s.dead || s.closed {
 		return
 	}
 	d := s.timers[0].due.Sub(s.clock.Now())
@@ -501,27 +520,30 @@ func (s *Session) forget(t *timer) {
 
 // ring calls what is due.
 func (s *Session) ring() {
+	s.mu.Lock()
+	if s.ringing {
+		s.mu.Unlock()
+		return
+	}
+	s.ringing = true
 	for {
-		s.mu.Lock()
-		if s.dead || s.closed || len(s.timers) == 0 {
-			s.mu.Unlock()
-			return
-		}
-		t := s.timers[0]
-		if t.due.After(s.clock.Now()) {
+		if s.dead || s.closed || len(s.timers) == 0 || s.timers[0].due.After(s.clock.Now()) {
+			s.ringing = false
 			s.setAlarm()
 			s.mu.Unlock()
 			return
 		}
+		t := s.timers[0]
 		if t.vm == nil {
 			heap.Pop(&s.timers)
 		}
 		s.mu.Unlock()
 		if t.vm == nil {
 			t.call()
-		} else if !s.turn(0, t.vm, t.run) {
-			return
+		} else {
+			s.turn(0, t.vm, t.run)
 		}
+		s.mu.Lock()
 	}
 }
 
@@ -658,13 +680,11 @@ func (s *Session) switchTo(v *vm) {
 		return
 	}
 	s.run = running{vm: v, since: time.Now()}
-	s.dog.Reset(watchEvery)
 }
 
 // interruptedBy returns why a runtime was interrupted.
 func interruptedBy(err error) error {
-	var i *goja.InterruptedError
-	if errors.As(err, &i) {
+	if i, ok := find[*goja.InterruptedError](err); ok {
 		if why, ok := i.Value().(error); ok {
 			return why
 		}

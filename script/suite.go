@@ -121,7 +121,7 @@ func suiteOf(file string) (Suite, error) {
 	stem, _ := testedBy(file)
 	script, ok := beside(stem, filepath.Ext(file))
 	if !ok {
-		return Suite{}, fmt.Errorf("%w beside %s: neither %s.js nor %s.ts is there", errNoScript, file, stem, filepath.Base(stem))
+		return Suite{}, fmt.Errorf("%w beside %s: neither %s.js nor %[3]s.ts is there", errNoScript, file, filepath.Base(stem))
 	}
 	return Suite{script, file}, nil
 }
@@ -280,6 +280,7 @@ func (b *bench) within(f func()) error {
 
 func (b *bench) run() ([]Outcome, error) {
 	var outcomes []Outcome
+	loading := b.log
 	for _, t := range b.tests {
 		if b.opts.Only != nil && !b.opts.Only.MatchString(t.name) {
 			continue
@@ -299,6 +300,8 @@ func (b *bench) run() ([]Outcome, error) {
 				o.Log = append(o.Log, b.scriptLog()...)
 			}
 		}
+		o.Log = append(loading, o.Log...)
+		loading = nil
 		outcomes = append(outcomes, o)
 	}
 	return outcomes, nil
@@ -328,7 +331,7 @@ func (b *bench) one(f goja.Callable) error {
 		}
 	}
 	for p := range b.rejected {
-		return fmt.Errorf("a promise that the test does not await: %w", thrown(p.Result()))
+		return fmt.Errorf("a promise that the test does not await: %w", thrown(b.rt, p.Result()))
 	}
 	return b.unseen()
 }
@@ -345,7 +348,7 @@ func (b *bench) await(p *goja.Promise) error {
 	}
 	delete(b.rejected, p)
 	if p.State() == goja.PromiseStateRejected {
-		return thrown(p.Result())
+		return thrown(b.rt, p.Result())
 	}
 	return nil
 }
@@ -487,14 +490,9 @@ func (b *bench) failure(err error) *Failure {
 // thrownObject returns what was thrown, if it is an object.
 func thrownObject(err error) (*goja.Object, bool) {
 	var ex *goja.Exception
-	var rejected *rejection
-	var value goja.Value
-	switch {
-	case errors.As(err, &ex):
-		value = ex.Value()
-	case errors.As(err, &rejected):
-		value = rejected.reason
+	if !errors.As(err, &ex) {
+		return nil, false
 	}
-	o, ok := value.(*goja.Object)
+	o, ok := ex.Value().(*goja.Object)
 	return o, ok
 }

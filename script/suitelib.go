@@ -49,7 +49,7 @@ function show(value, end = "", inside = []) {
 		const head = name && name + " ";
 		if (items.length === 0) return head + open + close;
 		if (!end) return head + open + " " + items.join(", ") + " " + close;
-		return head + open + items.map(item => deeper + item).join(",") + end + close;
+		return head + open + items.map(item => deeper + item + ",").join("") + end + close;
 	};
 	const kind = Object.prototype.toString.call(value).slice(8, -1);
 	switch (kind) {

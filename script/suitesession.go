@@ -16,10 +16,9 @@ import (
 // benchSession is what open() returns: a session of the script under test that
 // is only rehearsed. Its handshake runs when something first needs it to have run.
 type benchSession struct {
-	bench  *bench
-	chain  *Chain
-	object *goja.Object
-	about  tape.Session
+	bench *bench
+	chain *Chain
+	about tape.Session
 
 	rehearsal *Rehearsal // nil before anything has run
 	stage     benchStage // how far the handshake has got
@@ -137,7 +136,7 @@ func (s *benchSession) makeObject() *goja.Object {
 		"errors": func() goja.Value { s.looked = true; return s.errors },
 	} {
 		getter := rt.ToValue(func(goja.FunctionCall) goja.Value {
-			if s.stage == benchNew {
+			if !s.over && (s.stage == benchNew || s.stage == benchAnswered && s.refusal == nil) {
 				s.ensureOpen()
 			}
 			return get()
@@ -269,7 +268,7 @@ func (s *benchSession) putRefusal(out *goja.Object) {
 // say is session.client(data, {t}) and session.server(data, {t}).
 func (s *benchSession) say(from tape.Side, c goja.FunctionCall) goja.Value {
 	s.ensureOpen()
-	data, err := newContent(s.bench.rt, c.Argument(0))
+	data, err := newContent(s.bench.rt, s.bench.encode, c.Argument(0))
 	if err != nil {
 		s.throw("%s: %v", from, err)
 	}
@@ -284,7 +283,7 @@ func (s *benchSession) control(op tape.Opcode, c goja.FunctionCall) goja.Value {
 	from := (&vm{rt: s.bench.rt}).side("session."+op.String(), c.Argument(0))
 	frame := content{op: op}
 	if !goja.IsUndefined(c.Argument(1)) {
-		data, err := newContent(s.bench.rt, c.Argument(1))
+		data, err := newContent(s.bench.rt, s.bench.encode, c.Argument(1))
 		if err == nil && len(data.payload) > maxControl {
 			err = errControl
 		}
@@ -447,6 +446,7 @@ func (s *benchSession) collect() {
 				s.failed = h.Log.Text
 			}
 			push(s.errors, rt.ToValue(h.Log.Text))
+			s.printed = append(s.printed, *h.Log)
 		case h.Log != nil:
 			o := rt.NewObject()
 			_ = o.Set("level", h.Log.Level)
@@ -559,3 +559,5 @@ func (o options) headers() (list []tape.Header) {
 	}
 	return list
 }
+
+func (b *bench) encode(value goja.Value) ([]byte, error) { return encodeJSON(b.rt, value) }

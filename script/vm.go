@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime/metrics"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,6 +54,7 @@ type vm struct {
 // settled or a timer is due, belongs to it.
 type task struct {
 	fail func(error) // ends it; nil if nobody waits for it
+	view *view       // the message that it looks at; nil if it looks at none
 }
 
 var (
@@ -193,7 +195,7 @@ func (v *vm) inherit(state *cloned) error {
 // awaiterProgram tells how a promise ends. It is code and not a call of the
 // promise's method then, because that is the script's to change.
 var awaiterProgram = sync.OnceValue(func() *goja.Program {
-	return goja.MustCompile("", `(async function (promise, fulfilled, rejected) {
+	return goja.MustCompile(bundleName, `(async function (promise, fulfilled, rejected) {
 		let value;
 		try { value = await promise } catch (reason) { rejected(reason); return }
 		fulfilled(value);
@@ -245,9 +247,26 @@ func (v *vm) stopped(err error) bool {
 
 // uncatchable reports whether an error is none that scripts can catch.
 func uncatchable(err error) bool {
-	var interrupted *goja.InterruptedError
-	var overflow *goja.StackOverflowError
-	return errors.As(err, &interrupted) || errors.As(err, &overflow)
+	if _, ok := find[*goja.InterruptedError](err); ok {
+		return true
+	}
+	_, ok := find[*goja.StackOverflowError](err)
+	return ok
+}
+
+// find is errors.As, but does not look into exceptions: that may run the script's
+// code.
+func find[T error](err error) (found T, ok bool) {
+	for err != nil {
+		if found, ok = err.(T); ok {
+			return found, true
+		}
+		if _, ok := err.(*goja.Exception); ok {
+			break
+		}
+		err = errors.Unwrap(err)
+	}
+	return found, false
 }
 
 // protect runs Go code that may run a script's, and returns what that throws.
@@ -268,11 +287,21 @@ func protect(rt *goja.Runtime, f func() error) (err error) {
 	return err
 }
 
+// rethrow throws an error into the script: its own exceptions as they were.
+func (v *vm) rethrow(err error) {
+	if e, ok := find[*goja.Exception](err); ok {
+		panic(e.Value())
+	}
+	if uncatchable(err) {
+		panic(err)
+	}
+	panic(v.rt.NewTypeError(err.Error()))
+}
+
 // failure says what was thrown, in an error that may leave the turn: to say it
 // may take running the script's code.
 func (v *vm) failure(err error) error {
-	var thrown *goja.Exception
-	if err == nil || uncatchable(err) || !errors.As(err, &thrown) {
+	if _, ok := find[*goja.Exception](err); !ok {
 		return err
 	}
 	text := "threw something that cannot be shown"
@@ -284,29 +313,26 @@ func (v *vm) failure(err error) error {
 }
 
 // thrown makes an error of what a promise was rejected with.
-func (v *vm) thrown(reason goja.Value) error {
+func (v *vm) thrown(reason goja.Value) error { return thrown(v.rt, reason) }
+
+// thrown makes an error of what a promise was rejected with.
+func thrown(rt *goja.Runtime, reason goja.Value) error {
 	if reason == nil {
 		reason = goja.Undefined()
 	}
-	if e := v.rt.Try(func() { panic(reason) }); e != nil {
+	if e := rt.Try(func() { panic(reason) }); e != nil {
 		return e
 	}
 	return errors.New("rejected") // cannot be
 }
 
-// thrown makes an error of what a promise was rejected with.
-func thrown(reason goja.Value) error { return &rejection{reason} }
-
-// rejection is a promise's reason.
-type rejection struct{ reason goja.Value }
-
-func (r *rejection) Error() string {
-	if o, ok := r.reason.(*goja.Object); ok {
-		if stack := o.Get("stack"); stack != nil && !goja.IsUndefined(stack) {
-			return tidyStack(stack.String())
-		}
+// encode makes JSON of a value. What comes from the msg.json of the hook that
+// runs keeps its bytes.
+func (v *vm) encode(value goja.Value) ([]byte, error) {
+	if v.task != nil && v.task.view != nil && v.task.view.json != nil {
+		return v.task.view.json.encode(value)
 	}
-	return r.reason.String()
+	return encodeJSON(v.rt, value)
 }
 
 // asPromise returns the promise that a value is.
@@ -372,7 +398,7 @@ func (v *vm) installTimers() {
 		}
 		var args []goja.Value
 		if len(c.Arguments) > 2 {
-			args = c.Arguments[2:]
+			args = slices.Clone(c.Arguments[2:]) // which goja keeps on its stack
 		}
 		task := v.task
 		t, err := v.session.after(v, d, every, func() {
@@ -451,8 +477,7 @@ func (s *Session) report(v *vm, what string, err error) {
 	s.mu.Lock()
 	times, tell := v.errors.worth(text)
 	s.mu.Unlock()
-	var interrupted *goja.InterruptedError
-	if errors.As(err, &interrupted) {
+	if interrupted, ok := find[*goja.InterruptedError](err); ok {
 		text += trace(interrupted.Stack())
 	}
 	if !tell && !s.set.opts.every {

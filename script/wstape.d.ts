@@ -89,8 +89,6 @@ declare namespace wstape {
          * the payload and no others: spacing, order and big numbers elsewhere stay as they were.
          */
         json: Json;
-        /** Hooks may keep notes of their own on a message. */
-        [own: string]: any;
     }
 
     /** A ping or pong: like a message, but its payload has at most 125 bytes. */
@@ -106,7 +104,6 @@ declare namespace wstape {
         readonly utf8: boolean;
         bytes: Uint8Array;
         json: Json;
-        [own: string]: any;
     }
 
     /** One WebSocket connection, with both its ends. */
@@ -300,8 +297,8 @@ declare namespace wstape {
 
     /**
      * A session of the script under test, with no connection and with a time of its own: nothing waits.
-     * Its handshake (onRequest, onResponse with 101, onOpen) runs when it is first needed; request() and
-     * response() run it step by step.
+     * Its handshake (onRequest, onResponse with 101, onOpen) runs when it is first needed, for a message or to
+     * look at what was sent; request() and response() run it step by step.
      *
      * A hook that fails, fails the test, unless the test looks at `errors`.
      */
