@@ -47,12 +47,12 @@ type way struct {
 	inFrame   bool   // what has gone to out ends inside a frame
 	inMessage bool   // what has gone to out ends inside a message, maybe between two of its frames
 
-	asking   atomic.Uint64 // the number of the question whose answer a goroutine is away for; 0 for none
-	asked    atomic.Uint64 // number of the last question
-	about    *item         // what it is about
-	patience *time.Timer   // runs while there are questions, so that none needs to set it
-	ticking  atomic.Bool   // patience is set
-	looked   uint64        // asked when it last ran out
+	asking   atomic.Uint64         // the number of the question whose answer a goroutine is away for; 0 for none
+	asked    atomic.Uint64         // number of the last question
+	about    *item                 // what it is about
+	patience *time.Timer           // runs while there are questions, so that none needs to set it
+	ticking  atomic.Bool           // patience is set
+	looked   uint64                // asked when it last ran out
 	done     [2]func(tape.Verdict) // by lane
 
 	waiting atomic.Bool   // the link's goroutine is about to wait, or does

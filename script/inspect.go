@@ -11,8 +11,6 @@ import (
 
 	"github.com/dop251/goja"
 	"github.com/dop251/goja/parser"
-
-	"github.com/wstape/wstape/tape"
 )
 
 // Inspection is what can be said about a script without running it on messages.
@@ -32,16 +30,9 @@ func Inspect(path string, o Options) (*Inspection, error) {
 	if err != nil {
 		return nil, err
 	}
-	set, err := NewSet(nil, o)
+	v, err := trial(o.withDefaults(), &source{name: p.Name, path: p.Path}, p)
 	if err != nil {
 		return nil, err
-	}
-	trial := newSession(set, tape.Session{}, nowhere{}, realTime{})
-	trial.quiet = true
-	v, err := trial.start(&source{name: p.Name, path: p.Path}, p)
-	trial.shut()
-	if err != nil {
-		return nil, fmt.Errorf("script %s: %w", p.Path, err)
 	}
 	i := &Inspection{Name: p.Name, Path: p.Path, Files: p.Files}
 	for _, name := range hookList() {

@@ -40,6 +40,25 @@ const (
 	DefaultMemory       = 256 << 20
 )
 
+func (o Options) withDefaults() Options {
+	if o.Timeout <= 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.AwaitTimeout <= 0 {
+		o.AwaitTimeout = DefaultAwaitTimeout
+	}
+	if o.OnError == "" {
+		o.OnError = Pass
+	}
+	if o.Memory <= 0 {
+		o.Memory = DefaultMemory
+	}
+	if o.Log == nil {
+		o.Log = func(Entry) {}
+	}
+	return o
+}
+
 // Entry is a line of the log.
 type Entry struct {
 	Script  string // its name
@@ -95,22 +114,8 @@ const maxStuck = 2
 // NewSet loads the scripts with the given paths. The error is about the first
 // that cannot be loaded or whose own code fails.
 func NewSet(paths []string, o Options) (*Set, error) {
-	if o.Timeout <= 0 {
-		o.Timeout = DefaultTimeout
-	}
+	o = o.withDefaults()
 	limitRegexps(o.Timeout)
-	if o.AwaitTimeout <= 0 {
-		o.AwaitTimeout = DefaultAwaitTimeout
-	}
-	if o.OnError == "" {
-		o.OnError = Pass
-	}
-	if o.Memory <= 0 {
-		o.Memory = DefaultMemory
-	}
-	if o.Log == nil {
-		o.Log = func(Entry) {}
-	}
 	s := &Set{opts: o, store: NewStore(o.StoreBytes), scripts: map[string]*source{}, sessions: map[*Session]struct{}{}}
 	programs, err := LoadAll(paths)
 	if err != nil {
@@ -155,29 +160,29 @@ type Chain struct {
 	scripts []*source
 }
 
-// try runs a program's own code in a runtime that is then thrown away, and says
-// which hooks it has.
+// try runs a program's own code and says which hooks it has.
 func (s *Set) try(src *source, p *Program) (Hooks, error) {
-	trial := newSession(&Set{opts: s.opts, store: NewStore(0), sessions: map[*Session]struct{}{}}, tape.Session{}, nowhere{}, realTime{})
-	trial.quiet = true
-	v, err := trial.start(src, p)
-	trial.shut()
+	v, err := trial(s.opts, src, p)
 	switch {
 	case err != nil:
-		return Hooks{}, fmt.Errorf("script %s: %w", p.Path, err)
+		return Hooks{}, err
 	case v.hooks == Hooks{}:
 		return Hooks{}, fmt.Errorf("script %s exports no hook (%s)", p.Path, hookNames)
 	}
 	return v.hooks, nil
 }
 
-// Check loads a script, runs its own code once, and says which hooks it has.
-func Check(path string, o Options) (*Program, Hooks, error) {
-	s, err := NewSet([]string{path}, o)
+// trial runs a program's own code in a runtime that no session will have.
+func trial(o Options, src *source, p *Program) (*vm, error) {
+	set := &Set{opts: o, store: NewStore(0), sessions: map[*Session]struct{}{}}
+	s := newSession(set, tape.Session{}, nowhere{}, realTime{})
+	s.quiet = true
+	defer s.shut()
+	v, err := s.start(src, p)
 	if err != nil {
-		return nil, Hooks{}, err
+		err = fmt.Errorf("script %s: %w", p.Path, err)
 	}
-	return s.order[0].program.Load(), *s.order[0].hooks.Load(), nil
+	return v, err
 }
 
 // Watch reloads scripts whose files change, until Close.

@@ -90,7 +90,7 @@ func TestEachLoads(t *testing.T) {
 	for _, path := range scripts(t) {
 		t.Run(path, func(t *testing.T) {
 			requireModules(t, path)
-			if _, _, err := script.Check(path, script.Options{}); err != nil {
+			if _, err := script.Inspect(path, script.Options{}); err != nil {
 				t.Error(script.Explain(err))
 			}
 		})

@@ -125,9 +125,12 @@ func (a *app) dryRuns(ctx context.Context, t *tapeFile, targets []target, chain 
 			return err
 		}
 		failed = failed || d.failed
-		summary := out
+		if err := out.Flush(); err != nil {
+			return err
+		}
+		summary := a.Stdout
 		if o.json {
-			summary = bufio.NewWriter(a.Stderr)
+			summary = a.Stderr
 		}
 		fmt.Fprintln(summary, d.summary())
 		if o.write {
@@ -141,7 +144,7 @@ func (a *app) dryRuns(ctx context.Context, t *tapeFile, targets []target, chain 
 				fmt.Fprintf(out, "written to %s as session %d\n", t.path, n)
 			}
 		}
-		if err := errors.Join(summary.Flush(), out.Flush()); err != nil {
+		if err := out.Flush(); err != nil {
 			return err
 		}
 	}
