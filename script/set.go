@@ -1,8 +1,10 @@
 package script
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,9 +101,19 @@ type source struct {
 	name     string
 	path     string
 	program  atomic.Pointer[Program]
-	hooks    atomic.Pointer[Hooks] // of the program
-	stuck    atomic.Int32          // abandoned runtimes that still run
-	disabled atomic.Bool           // too many of them
+	hooks    atomic.Pointer[Hooks]    // of the program
+	broken   atomic.Pointer[[]string] // files of a newer version that could not be loaded
+	stuck    atomic.Int32             // abandoned runtimes that still run
+	disabled atomic.Bool              // too many of them
+}
+
+// files returns those whose change means that there is a newer version.
+func (s *source) files() []string {
+	files := s.program.Load().Files
+	if broken := s.broken.Load(); broken != nil {
+		files = slices.Concat(files, *broken)
+	}
+	return files
 }
 
 // by is how the script is named on the tape.
@@ -178,7 +190,8 @@ func trial(o Options, src *source, p *Program) (*vm, error) {
 	s := newSession(set, tape.Session{}, nowhere{}, realTime{})
 	s.quiet = true
 	defer s.shut()
-	v, err := s.start(src, p)
+	v := newVM(s, src, p)
+	err := s.start(v)
 	if err != nil {
 		err = fmt.Errorf("script %s: %w", p.Path, err)
 	}
@@ -198,21 +211,24 @@ func (s *Set) Watch() error {
 }
 
 func (s *Set) watchFiles() error {
+	s.mu.Lock()
+	w := s.watch
+	s.mu.Unlock()
+	if w == nil {
+		return nil
+	}
 	var files []string
 	for _, src := range s.order {
-		files = append(files, src.program.Load().Files...)
+		files = append(files, src.files()...)
 	}
-	return s.watch.files(files)
+	return w.files(files)
 }
 
 // changed loads every script anew that a file belongs to.
 func (s *Set) changed(path string) {
 	for _, src := range s.order {
-		for _, file := range src.program.Load().Files {
-			if file == path {
-				s.reload(src)
-				break
-			}
+		if slices.Contains(src.files(), path) {
+			s.reload(src)
 		}
 	}
 	_ = s.watchFiles() // what cannot be watched was watched before
@@ -227,7 +243,14 @@ func (s *Set) reload(src *source) {
 		p.Name = src.name
 		hooks, err = s.try(src, p)
 	}
+	src.broken.Store(nil)
 	if err != nil {
+		var failed *LoadError
+		if errors.As(err, &failed) {
+			src.broken.Store(&failed.Files)
+		} else if p != nil {
+			src.broken.Store(&p.Files)
+		}
 		s.opts.Log(Entry{Script: src.name, Level: "error", Text: "not reloaded, the version before goes on: " + Explain(err)})
 		return
 	}
@@ -243,7 +266,14 @@ func (s *Set) reload(src *source) {
 	for _, session := range open {
 		session.reload(src)
 	}
-	s.opts.Log(Entry{Script: src.name, Level: "info", Text: fmt.Sprintf("reloaded, in %d open sessions too", len(open))})
+	text := "reloaded"
+	switch n := len(open); {
+	case n == 1:
+		text += ", in 1 open session too"
+	case n > 1:
+		text += fmt.Sprintf(", in %d open sessions too", n)
+	}
+	s.opts.Log(Entry{Script: src.name, Level: "info", Text: text})
 }
 
 // Close ends the watching. Sessions go on.

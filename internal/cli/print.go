@@ -208,13 +208,24 @@ func visible(s string) int {
 	return n
 }
 
+// noteLines is how many more lines than the first are shown of a note.
+const noteLines = 8
+
 // lineText writes one line of a session.
 func (p painter) lineText(l *tape.Line, columns int) string {
 	switch {
 	case l.Gap != nil:
 		return p.paint(red, fmt.Sprintf("gap: %s, %s not recorded: %s", count(l.Gap.Frames, "frame"), count(l.Gap.Bytes, "byte"), l.Gap.Why))
 	case l.Note != nil:
-		return p.paint(yellow, fmt.Sprintf("note: %s (%s)", safe(l.Note.Text, 400), safe(l.Note.By, 80)))
+		first, rest := l.Note.Text, []string(nil)
+		if lines := strings.Split(first, "\n"); len(lines) > 1 { // an error, and where it happened
+			first, rest = lines[0], lines[1:]
+		}
+		text := fmt.Sprintf("note: %s (%s)", safe(first, 400), safe(l.Note.By, 80))
+		for _, line := range rest[:min(len(rest), noteLines)] {
+			text += "\n               " + safe(line, 400)
+		}
+		return p.paint(yellow, text)
 	}
 	return p.messageText(l.Message, columns)
 }
