@@ -74,7 +74,6 @@ func (w *way) passChunk() outcome {
 		p := &w.link.parts[i]
 		_, rsv, op := wire.Split(p.Head)
 		w.missed(p.Begin && w.compression(op, rsv))
-		w.cut = w.cut && p.Begin && op.Control()
 	}
 	return going(on)
 }
@@ -101,7 +100,7 @@ func (w *way) direct(p *tape.Part, raw []byte) {
 	w.out = append(w.out, raw...)
 	w.inFrame = !w.link.walker.Boundary()
 	if _, _, op := wire.Split(p.Head); p.Begin && !op.Control() {
-		w.inMessage, w.cut = w.link.walker.Fragmented(), false
+		w.inMessage = w.link.walker.Fragmented()
 	}
 }
 
@@ -341,7 +340,6 @@ func (w *way) send(d *tape.Decision, op tape.Opcode, payload []byte) {
 	l := w.link
 	var part tape.Part
 	w.out, part = l.frame(w.out, op, payload)
-	w.inMessage = w.inMessage && op.Control()
 	l.parts = append(l.parts[:0], part)
 	l.session.tap.Decided(*d, l.parts)
 }

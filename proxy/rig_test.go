@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,7 +71,7 @@ func start(t *testing.T, changes ...func(*setup)) *rig {
 		if c.forgetful {
 			return forgetful{tap}, err
 		}
-		return tap, err
+		return &wary{Tap: tap, t: t}, err
 	}
 	r.proxy = proxy.New(c.Config)
 
@@ -98,6 +99,46 @@ func start(t *testing.T, changes ...func(*setup)) *rig {
 		}
 	})
 	return r
+}
+
+// wary is a tap that wants nothing to be told it behind the end.
+type wary struct {
+	proxy.Tap
+	t     *testing.T
+	ended atomic.Bool
+}
+
+func (w *wary) awake(what string) {
+	if w.ended.Load() {
+		w.t.Errorf("%s behind the end", what)
+	}
+}
+
+func (w *wary) Parts(from tape.Side, leg tape.Leg, parts []tape.Part) {
+	w.awake("frames")
+	w.Tap.Parts(from, leg, parts)
+}
+
+func (w *wary) Decided(d tape.Decision, out []tape.Part) {
+	w.awake("a decision")
+	w.Tap.Decided(d, out)
+}
+
+func (w *wary) Note(text, by string) {
+	w.awake("a note")
+	w.Tap.Note(text, by)
+}
+
+func (w *wary) Tag(key, value string) {
+	w.awake("a tag")
+	w.Tap.Tag(key, value)
+}
+
+func (w *wary) End(e tape.Ending) {
+	if w.ended.Swap(true) {
+		w.t.Error("ended twice")
+	}
+	w.Tap.End(e)
 }
 
 // forgetful is a tap that keeps no frames.

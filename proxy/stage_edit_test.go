@@ -97,6 +97,8 @@ func wordly(h proxy.Handle, m *tape.Message, m2 manner, done func(tape.Verdict))
 		v = drop
 	case "edit":
 		v = edit(m.Op, "edited "+rest)
+	case "void":
+		v = edit(m.Op)
 	case "split":
 		v = edit(m.Op, "edited "+rest, "split once", "split twice")
 	case "send":
@@ -113,7 +115,7 @@ func wordly(h proxy.Handle, m *tape.Message, m2 manner, done func(tape.Verdict))
 func (m spoken) outcome() []string {
 	verb, rest, _ := strings.Cut(m.text, " ")
 	switch verb {
-	case "drop":
+	case "drop", "void":
 		return nil
 	case "edit":
 		return []string{"edited " + rest}
@@ -197,7 +199,7 @@ func (c compression) converse(t *testing.T, r *rig, speeches [2]speech, rng *ran
 
 func TestMessagesAreEditedDroppedAndSent(t *testing.T) {
 	rng := wstest.Rand(t)
-	verbs := []string{"pass", "pass", "pass", "edit", "drop", "split", "send"}
+	verbs := []string{"pass", "pass", "pass", "edit", "drop", "void", "split", "send"}
 	for _, c := range compressions() {
 		for _, m := range manners(t, rng) {
 			t.Run(c.name+", "+m.name, func(t *testing.T) {

@@ -149,6 +149,18 @@ func TestACloseFrameAndTheEOFWaitBehindAHeldMessage(t *testing.T) {
 	})
 }
 
+// TestALongCloseFrameIsTheEndingWhenItWasHeld, as far as a close frame may go.
+func TestALongCloseFrameIsTheEndingWhenItWasHeld(t *testing.T) {
+	r, near, far, held, _ := hold(t, tape.Client)
+	bye := wstest.CloseFrame(1000, strings.Repeat("x", 1000)).From(tape.Client)
+	near.Send(bye, ping("", tape.Client))
+	far.Expect(ping("", tape.Client))
+	held.answer(pass)
+	far.Expect(text("held", tape.Client), bye)
+	part(near, far)
+	r.ending(1, tape.Ending{Kind: tape.EndClose, Code: 1000, Reason: strings.Repeat("x", 123), From: of(tape.Client)})
+}
+
 // TestACloseFrameWaitsBehindAHeldPing too: nothing may follow it.
 func TestACloseFrameWaitsBehindAHeldPing(t *testing.T) {
 	eachSide(t, func(t *testing.T, from tape.Side) {

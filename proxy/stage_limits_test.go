@@ -289,6 +289,28 @@ func TestACompressedMessageThatNeverEndsLosesTheWindow(t *testing.T) {
 	})
 }
 
+// TestACompressedMessageThatNeverEndsIsDroppedBehindAnEditedOne: its receiver
+// could not inflate it.
+func TestACompressedMessageThatNeverEndsIsDroppedBehindAnEditedOne(t *testing.T) {
+	eachSide(t, func(t *testing.T, from tape.Side) {
+		p, questions := holding(&play{})
+		r, near, far := compressedPair(t, compressions()[1], from, p.on(t))
+		z := newCodec(true)
+		first, last := compressedText(t, z, "said, said", from), compressedText(t, z, "said last", from)
+		last.Fin = false
+		bye := wstest.CloseFrame(1000, "").From(from)
+		near.Send(first, last, bye)
+		ask(t, questions, "said, said").answer(edit(tape.Text, "edited"))
+		texts(t, far, "edited")
+		far.Expect(bye)
+		part(near, far)
+		r.ended(1)
+		if m := r.lines(1, from)[1]; m.Fate != tape.Dropped || m.By[0] != "wstape" {
+			t.Errorf("on the tape: %v by %v", m.Fate, m.By)
+		}
+	})
+}
+
 func TestControlFramesAreEditedAndDropped(t *testing.T) {
 	bothWays(t, func(t *testing.T, from tape.Side, c carriage) {
 		p := &play{wants: wantControl, message: func(_ proxy.Handle, m *tape.Message, done func(tape.Verdict)) {

@@ -222,13 +222,13 @@ func manners(t *testing.T, rng *rand.Rand) []manner {
 		case n < 195:
 			time.AfterFunc(time.Duration(n)*10*time.Microsecond, done)
 		case n < 198: // away for longer than the link's patience
-			<-time.After(3 * time.Millisecond)
+			<-time.After(5 * time.Millisecond)
 			done()
 		case n < 199:
 			done()
-			<-time.After(3 * time.Millisecond)
+			<-time.After(5 * time.Millisecond)
 		default: // it never comes back
-			time.AfterFunc(3*time.Millisecond, done)
+			time.AfterFunc(5*time.Millisecond, done)
 			<-over
 		}
 	}
