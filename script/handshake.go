@@ -32,7 +32,8 @@ func (s *Session) hookedOnce(ctx context.Context, i int, name string, patience t
 	ok := s.apart(i, nil, func(v *vm) {
 		hook := &task{}
 		end := func(err error) {
-			hook.fail = nil
+			v.done(hook)
+			v.suspect = v.suspect || uncatchable(err)
 			if err == nil && c.seal != nil {
 				c.seal()
 			}
@@ -58,7 +59,7 @@ func (s *Session) hookedOnce(ctx context.Context, i int, name string, patience t
 		case p.State() == goja.PromiseStateFulfilled:
 			end(nil)
 		default:
-			hook.fail = end
+			v.wait(hook, end)
 			v.then(o, func(goja.Value) { end(nil) }, end)
 		}
 	})

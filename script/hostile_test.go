@@ -72,12 +72,10 @@ func TestHostile(t *testing.T) {
 		{`return new Proxy([], { get(t, k) { return k === "length" ? 2 ** 53 : "x" } })`, "onMessage failed: the hook returned 9007199254740992 messages"},
 		{`return new Proxy({}, { ownKeys() { for (;;); } })`, timeout},
 		{`return new Promise(r => setTimeout(() => r({ get a() { for (;;); } }), 1))`, timeout},
-		{`return Object.defineProperty([1], 0, { get() { return this[0] } })`, overflow},
 		{`const o = { toJSON() { return { o } } }; return o`, "onMessage failed: "},
 		{`return { get a() { throw new Error("get") } }`, "onMessage failed: Error: get"},
 		{`return [{ get a() { throw { get b() { throw 1 } } } }]`, "onMessage failed: "},
-		{`let o = {}; for (let i = 0; i < 20000; i++) o = { o }; return o`, "onMessage failed: json: nested deeper"},
-		{`return new Array(9000).fill("x".repeat(1e6))`, "onMessage failed: [67]: the messages that the hook returned have more than 67108864 bytes"},
+		{`let o = {}; for (let i = 0; i < 2000; i++) o = { o }; return o`, "onMessage failed: json: nested deeper"},
 		{`m.text = "{}"; m.json.m = m`, "onMessage failed: msg.json: TypeError: json: the value contains itself"},
 		{`m.text = "{}"; m.json.me = m.json`, "onMessage failed: msg.json: json: the value contains itself"},
 
@@ -90,7 +88,7 @@ func TestHostile(t *testing.T) {
 		{`const e = new Error("ring"); e.cause = e; throw e`, "onMessage failed: Error: ring"},
 		{`Promise.reject({ get stack() { throw 1 }, toJSON() { throw 2 }, toString() { throw 3 } }); throw 4`, "a promise that nobody awaits failed: threw something"},
 	} {
-		r := newRig(t, Options{Timeout: 30 * time.Millisecond, Memory: 64 << 20, OnError: Drop}, hostileHook(tc.hook))
+		r := newRig(t, Options{Memory: 64 << 20, OnError: Drop}, hostileHook(tc.hook))
 		l, other := r.open(), r.open()
 		if got := l.say("go"); got != "dropped script:a.js" {
 			t.Errorf("%s: %s", tc.hook, got)
@@ -118,6 +116,7 @@ func TestSlowToStop(t *testing.T) {
 		`const o = { toString() { return "" + this } }; "" + o`,
 		`const p = new Proxy({}, { get(t, k, r) { return r[k] } }); p.a`,
 		`(function f() { "a".replace(/a/, f) })()`,
+		`return Object.defineProperty([1], 0, { get() { return this[0] } })`,
 		`(function f() { JSON.parse("[1]", f) })()`,
 		`const o = { toJSON() { return JSON.stringify(o) } }; JSON.stringify(o)`,
 		`/^(?=(a+)+$)/.test("a".repeat(100) + "b")`,
@@ -125,7 +124,7 @@ func TestSlowToStop(t *testing.T) {
 		`let a = []; for (let i = 0; i < 1e6; i++) a = [a]; return a`,
 		`new Array(1e6).fill(0).map((x, i) => -i).sort()`,
 	} {
-		r := newRig(t, Options{Timeout: 30 * time.Millisecond, Memory: 256 << 20}, hostileHook(hook))
+		r := newRig(t, Options{Memory: 256 << 20}, hostileHook(hook))
 		l, other := r.open(), r.open()
 		if got := l.say("go"); got != "passed " {
 			t.Errorf("%s: %s", hook, got)
@@ -205,7 +204,24 @@ func TestTooMuchMemory(t *testing.T) {
 	if got := l.say("go"); got != "passed " {
 		t.Error(got)
 	}
-	l.must(t, "onMessage was stopped: it the heap grew by more than script.memory while it ran")
+	l.must(t, "onMessage was stopped: it made the heap grow by more than script.memory")
+	if got := l.say("ping"); got != pong {
+		t.Errorf("the session goes on with %s", got)
+	}
+}
+
+func TestTooManyBytes(t *testing.T) {
+	l := openOne(t, Options{Memory: 1 << 20}, hostileHook(`return new Array(9000).fill("x".repeat(1e5))`),
+		`export function onMessage(m) { if (m.text === "many") return new Array(9).fill("x".repeat(1e5)) }`,
+		`export function onMessage(m) { if (m.text.startsWith("xx")) return [m, m] }`)
+	if got := l.say("go"); got != "passed " {
+		t.Errorf("%.100s", got)
+	}
+	l.must(t, "onMessage failed: [10]: the messages that the hook returned have more than 1048576 bytes (script.memory)")
+	if got := l.say("many"); len(got) > 1_500_000 { // the doubling stops at a MiB
+		t.Errorf("%d bytes in the place of one message", len(got))
+	}
+	l.must(t, "onMessage failed: 1200000 bytes are to be sent in the place of one message, which is more than script.memory")
 	if got := l.say("ping"); got != pong {
 		t.Errorf("the session goes on with %s", got)
 	}
@@ -239,6 +255,67 @@ func TestTimerFlood(t *testing.T) {
 		}
 		if n := len(l.all("note")); n > maxErrors {
 			t.Errorf("%s: %d notes", work, n)
+		}
+	}
+}
+
+// TestRestarted stops scripts where goja cannot go on afterwards.
+func TestRestarted(t *testing.T) {
+	for _, tc := range []struct {
+		hook      string
+		restarted bool
+	}{
+		{`for (;;);`, true},
+		{`(function f() { f() })()`, true},
+		{`setTimeout(() => { for (;;); }); await new Promise(() => {})`, false},
+		{`await new Promise(done => setTimeout(done, 1)); for (;;);`, true},
+		{`await null; (function f() { f() })()`, true},
+		{`const g = (function* () { yield 1; for (;;); })(); g.next(); g.next()`, true},
+		{`return { get a() { return [...(function* () { for (;;); })()] } }`, false},
+		{`const f = async () => f(); f()`, true},
+	} {
+		l := openOne(t, Options{Timeout: 50 * time.Millisecond, AwaitTimeout: time.Hour}, `
+			let calls = 0
+			setInterval(() => {}, 1)
+			export async function onRequest(r, session) {
+				session.note("the request waits")
+				await new Promise(() => {})
+			}
+			export async function onMessage(m, session) {
+				session.state.n = (session.state.n ?? 0) + 1
+				if (m.from === "client") {
+					session.note("the message waits")
+					await new Promise(() => {})
+				}
+				if (m.text === "go") { `+tc.hook+` }
+				calls++
+				await null
+				return [String(session.state.n), String(calls)]
+			}`)
+		pending := l.start(message(tape.Client, tape.Text, ""))
+		request := make(chan *tape.Response, 1)
+		if tc.restarted {
+			go func() { request <- l.session.Request(t.Context(), &tape.Request{}) }()
+			l.wait(t, "the request waits")
+		}
+		l.wait(t, "the message waits")
+		l.say("one")
+		if got := l.say("go"); got != "passed " {
+			t.Errorf("%s: %s", tc.hook, got)
+		}
+		want := "edited script:a.js text:4 text:2"
+		if tc.restarted {
+			l.wait(t, "note onMessage failed: the script had to be restarted")
+			l.wait(t, "note onRequest failed: the script had to be restarted")
+			<-request
+			l.await(pending)
+			want = "edited script:a.js text:4 text:1"
+		}
+		if got := l.say("two"); got != want {
+			t.Errorf("%s: then %s, want %s", tc.hook, got, want)
+		}
+		if was := len(l.all("note restarted")) > 0; was != tc.restarted {
+			t.Errorf("%s: restarted: %v", tc.hook, was)
 		}
 	}
 }
@@ -325,7 +402,7 @@ func TestAbandonedElsewhere(t *testing.T) {
 		defer close(release)
 		l.hang(release)
 		began := time.Now()
-		if refusal := l.session.Request(t.Context(), &tape.Request{}); refusal == nil || time.Since(began) != 200*time.Millisecond {
+		if refusal := l.session.Request(r.t.Context(), &tape.Request{}); refusal == nil || time.Since(began) != 200*time.Millisecond {
 			t.Errorf("request: %v after %v", refusal, time.Since(began))
 		}
 		l.must(t, "close 1011")
@@ -375,25 +452,30 @@ func TestDisabled(t *testing.T) {
 		`+hostileHook(`hang()`), `export function onMessage(m) { return m.text + "!" }`)
 }
 
-// TestGoPanic has Go code panic in a hook, as a bug of goja would.
+// TestGoPanic has Go code panic in a hook, as bugs of goja make it.
 func TestGoPanic(t *testing.T) {
-	r := newRig(t, Options{}, hostileHook(`crash()`))
-	l, other := r.open(), r.open()
-	l.in(func(v *vm) {
-		_ = v.rt.Set("crash", func(goja.FunctionCall) goja.Value { var list []int; _ = list[len(list)]; return nil })
-	})
-	if got := l.say("go"); got != "passed " {
-		t.Error(got)
-	}
-	l.must(t, "hit a bug of wstape's or its JavaScript engine's, please report it; this session goes on without scripts: runtime error: index out of range")
-	if got := l.say("ping"); got != "passed " {
-		t.Errorf("the session goes on with %s", got)
-	}
-	if got := other.say("ping"); got != pong {
-		t.Errorf("another session goes on with %s", got)
-	}
-	if n := r.set.order[0].stuck.Load(); n != 0 {
-		t.Errorf("%d stuck", n)
+	for hook, want := range map[string]string{
+		`crash()`: "runtime error: index out of range",
+		`(async () => { await Object.create(Promise.resolve()) })()`: "interface conversion: goja.objectImpl",
+	} {
+		r := newRig(t, Options{}, hostileHook(hook))
+		l, other := r.open(), r.open()
+		l.in(func(v *vm) {
+			_ = v.rt.Set("crash", func(goja.FunctionCall) goja.Value { var list []int; _ = list[len(list)]; return nil })
+		})
+		if got := l.say("go"); got != "passed " {
+			t.Errorf("%s: %s", hook, got)
+		}
+		l.must(t, "hit a bug of wstape's or its JavaScript engine's, please report it; this session goes on without scripts: "+want)
+		if got := l.say("ping"); got != "passed " {
+			t.Errorf("%s: the session goes on with %s", hook, got)
+		}
+		if got := other.say("ping"); got != pong {
+			t.Errorf("%s: another session goes on with %s", hook, got)
+		}
+		if n := r.set.order[0].stuck.Load(); n != 0 {
+			t.Errorf("%s: %d stuck", hook, n)
+		}
 	}
 }
 

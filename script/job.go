@@ -3,6 +3,7 @@ package script
 import (
 	"bytes"
 	"fmt"
+	"time"
 
 	"github.com/dop251/goja"
 
@@ -77,7 +78,7 @@ func (j *job) next() {
 		case len(j.in) > 0:
 			v := s.enter(j.at, nil)
 			if v == nil {
-				j.give("script")
+				j.give()
 				return
 			}
 			waits := false
@@ -138,26 +139,35 @@ func (j *job) finish(v tape.Verdict) {
 
 // give ends a job because a script has been given up. It may be called while the
 // job is being worked on, and does not look at it.
-func (j *job) give(by string) {
-	if j.session.set.opts.OnError == Pass {
+func (j *job) give() {
+	s := j.session
+	if s.set.opts.OnError == Pass {
 		j.finish(tape.Verdict{Fate: tape.Passed})
 		return
 	}
+	s.mu.Lock()
+	by := s.killer
+	s.mu.Unlock()
 	j.finish(tape.Verdict{Fate: tape.Dropped, By: []string{by}})
 }
+
+// overlap is how long the version before may go on beside hooks of its own that
+// are under way: without end, those of both directions could take turns for ever.
+const overlap = time.Second
 
 // look has the script at hand look at the next message, in its turn, and reports
 // whether the job now waits for something. If it does, it is somebody else's when
 // the turn is over.
 func (j *job) look(v *vm) (waits bool) {
 	j.waiting = false
-	if v.stale {
-		if v.awaited > 0 { // the hooks that are under way end with the old version
-			j.waiting = true
-			v.parked = append(v.parked, j.next)
-			return true
-		}
+	switch {
+	case !v.stale:
+	case v.awaited == 0:
 		v = j.session.renew(v)
+	case j.session.clock.Now().Sub(v.staleSince) > overlap:
+		j.waiting = true
+		v.parked = append(v.parked, j.next)
+		return true
 	}
 	j.ask(v)
 	return j.waiting
@@ -244,6 +254,7 @@ func (j *job) accept(v *vm, out ...content) {
 // fail reports that the hook failed and does what is to be done then.
 func (j *job) fail(v *vm, err error) {
 	s := j.session
+	v.suspect = v.suspect || uncatchable(err)
 	s.report(v, v.hookName(j.m), err)
 	switch s.set.opts.OnError {
 	case Pass:
@@ -276,7 +287,7 @@ func (j *job) await(v *vm, p *goja.Object) {
 		if late != nil {
 			s.cancel(func(t *timer) bool { return t == late })
 		}
-		task.fail = nil
+		v.done(task)
 		f()
 		j.waiting = false
 		v.awaited--
@@ -287,7 +298,7 @@ func (j *job) await(v *vm, p *goja.Object) {
 	late, _ = s.after(nil, s.set.opts.AwaitTimeout, 0, func() {
 		s.turn(0, v, func(*vm) { settle(func() { j.fail(v, errAwait) }) })
 	})
-	task.fail = func(err error) { settle(func() { j.fail(v, err) }) }
+	v.wait(task, func(err error) { settle(func() { j.fail(v, err) }) })
 	v.then(p,
 		func(result goja.Value) { settle(func() { j.take(v, result) }) },
 		func(err error) { settle(func() { j.fail(v, err) }) })

@@ -70,7 +70,7 @@ func (w *view) sync() error {
 		text, err := w.json.bytes()
 		w.syncing = false
 		if err != nil {
-			return fmt.Errorf("msg.json: %w", err)
+			return &during{"msg.json", err}
 		}
 		if !sameBytes(text, w.jsonLast) {
 			w.payload, w.jsonLast, w.text, w.bytes = text, text, nil, nil
@@ -227,7 +227,7 @@ func (w *view) setJSON(value goja.Value) error {
 	}
 	text, err := encodeJSON(w.vm.rt, value)
 	if err != nil {
-		return fmt.Errorf("msg.json: %w", err)
+		return &during{"msg.json", err}
 	}
 	w.set(text)
 	return nil
@@ -293,12 +293,16 @@ func (w *view) list(o *goja.Object) ([]content, error) {
 	var out []content
 	total := int64(0)
 	for i := range int(n) {
-		c, err := w.element(o.Get(strconv.Itoa(i)))
+		value := o.Get(strconv.Itoa(i))
+		if value == nil { // a hole
+			value = goja.Undefined()
+		}
+		c, err := w.element(value)
 		if total += int64(len(c.payload)); err == nil && n > 1 && total > w.vm.session.set.opts.Memory {
 			err = fmt.Errorf("the messages that the hook returned have more than %d bytes (script.memory)", w.vm.session.set.opts.Memory)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("[%d]: %w", i, err)
+			return nil, &during{fmt.Sprintf("[%d]", i), err}
 		}
 		out = append(out, c)
 	}

@@ -55,6 +55,7 @@ func TestReturnValues(t *testing.T) {
 		{`return () => 1`, "!no JSON form", "!no JSON form", "!no JSON form", "!no JSON form"},
 		{`return [m, 5]`, "![1]: the hook returned 5", "![1]: the hook returned 5", "![1]: the hook returned 5", "![1]: the hook returned 5"},
 		{`return ["x", , "y"]`, "![1]: the hook returned undefined", "![1]", "![1]", "![1]"},
+		{`m.json; return [, 1]`, "![0]: the hook returned undefined", "![0]", "![0]", "![0]"},
 		{`return [null]`, "![0]: the hook returned null", "![0]", "![0]", "![0]"},
 		{`return [false]`, "![0]: the hook returned false", "![0]", "![0]", "![0]"},
 		{`return { a: 1n }`, "!BigInt", "!BigInt", "!BigInt", "!BigInt"},

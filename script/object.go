@@ -165,7 +165,7 @@ func (o *sessionObject) send(c goja.FunctionCall) goja.Value {
 	to := v.side("session.send", c.Argument(0))
 	data, err := newContent(v.rt, v.encode, c.Argument(1))
 	if err != nil {
-		v.rethrow(fmt.Errorf("session.send: %w", err))
+		v.rethrow(&during{"session.send", err})
 	}
 	o.put(to, data.op, data.payload)
 	return goja.Undefined()
@@ -186,7 +186,7 @@ func newContent(rt *goja.Runtime, encode func(goja.Value) ([]byte, error), value
 			err = errors.New("it is a function or the like")
 		}
 		if err != nil {
-			return content{}, fmt.Errorf("the data has no JSON form: %w", err)
+			return content{}, &during{"the data has no JSON form", err}
 		}
 		return content{tape.Text, text}, nil
 	}

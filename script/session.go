@@ -40,6 +40,7 @@ type Session struct {
 	asked   uint64    // turns that were asked for
 	ended   uint64    // turns that are over
 	dead    bool      // abandoned: no script runs in this session any more
+	killer  string    // who is to blame for that
 	closed  bool      // the session is over
 	gone    chan struct{}
 	run     running
@@ -66,6 +67,7 @@ type running struct {
 	heap  uint64 // bytes, when the watchdog first looked
 	phase phase
 	why   error // of the interruption
+	looks int   // of the watchdog, in this phase
 }
 
 type phase uint8
@@ -87,9 +89,11 @@ func (c *Chain) Open(about tape.Session, conn Conn) *Session {
 func (c *Chain) open(about tape.Session, conn Conn, time clock) *Session {
 	s := newSession(c.set, about, conn, time)
 	for _, src := range c.scripts {
-		v, err := s.start(src, src.program.Load())
-		if err != nil {
-			s.report(v, "start", err)
+		v := newVM(s, src, src.program.Load())
+		if !src.disabled.Load() {
+			if err := s.start(v); err != nil {
+				s.report(v, "start", err)
+			}
 		}
 		s.mu.Lock()
 		s.vms = append(s.vms, v)
@@ -120,13 +124,8 @@ func newSession(set *Set, about tape.Session, conn Conn, c clock) *Session {
 	return s
 }
 
-// start makes a runtime and runs the script's own code in it. The runtime comes
-// back even if that failed.
-func (s *Session) start(src *source, p *Program) (*vm, error) {
-	v := newVM(s, src, p)
-	if src.disabled.Load() {
-		return v, nil
-	}
+// start runs a script's own code in its runtime.
+func (s *Session) start(v *vm) error {
 	err := errAbandoned
 	loaded := make(chan error, 1)
 	if s.apart(0, v, func(*vm) { loaded <- v.failure(v.load()) }) {
@@ -135,7 +134,7 @@ func (s *Session) start(src *source, p *Program) (*vm, error) {
 	if v.failed = err != nil; v.failed {
 		s.cancel(func(t *timer) bool { return t.vm == v })
 	}
-	return v, err
+	return err
 }
 
 // reckon notes which messages the scripts want to see.
@@ -182,7 +181,8 @@ func (s *Session) Wants(from tape.Side) (messages, control bool) {
 var (
 	errAbandoned = errors.New("the script's runtime was given up")
 	errTimeout   = errors.New("ran for longer than script.timeout without yielding")
-	errMemory    = errors.New("the heap grew by more than script.memory while it ran")
+	errMemory    = errors.New("made the heap grow by more than script.memory")
+	errRestart   = errors.New("the script had to be restarted")
 	errAwait     = errors.New("was not done after script.await_timeout")
 )
 
@@ -231,6 +231,9 @@ func (s *Session) within(v *vm, f func(*vm)) {
 		}
 	}()
 	f(v)
+	if v.suspect {
+		s.checkUp(v)
+	}
 }
 
 // leave ends v's turn and does what was put off until then. False means that the
@@ -317,26 +320,28 @@ func (s *Session) watch() {
 		s.mu.Unlock()
 		return
 	}
+	// The looks are counted because time alone would blame the script when the
+	// whole program had been kept from running.
 	limit, took := s.set.opts.Timeout, time.Since(s.run.since)
 	next := min(watchEvery, limit-took)
+	s.run.looks++
 	switch {
-	case s.run.phase == interrupted && took >= limit+grace:
+	case s.run.phase == interrupted && s.run.looks >= int(grace/watchEvery):
 		v := s.run.vm
-		s.die()
+		s.die(v)
 		s.mu.Unlock()
 		s.set.abandoned(v.source)
 		s.giveUp(v, fmt.Sprintf("the script %s ran for %v and could not be stopped; this session goes on without scripts", v.source.name, limit+grace))
 		return
 	case s.run.phase == interrupted: // again, for the first may be over before the turn is
 		s.run.vm.rt.Interrupt(s.run.why)
-		next = min(watchEvery, limit+grace-took)
-	case took >= limit:
+		next = watchEvery
+	case took >= limit && s.run.looks > int(limit/watchEvery)/2:
 		s.interrupt(errTimeout)
 		next = watchEvery
 	case s.run.heap == 0:
 		s.run.heap = heapBytes()
 	case heapBytes() > s.run.heap+uint64(s.set.opts.Memory):
-		s.run.since = time.Now().Add(-limit)
 		s.interrupt(errMemory)
 		next = watchEvery
 	}
@@ -346,13 +351,13 @@ func (s *Session) watch() {
 
 // interrupt asks what runs to come back. The caller holds s.mu.
 func (s *Session) interrupt(why error) {
-	s.run.phase, s.run.why = interrupted, why
+	s.run.phase, s.run.why, s.run.looks = interrupted, why, 0
 	s.run.vm.rt.Interrupt(why)
 }
 
 // die has no script run in this session any more. The caller holds s.mu.
-func (s *Session) die() {
-	s.dead = true
+func (s *Session) die(v *vm) {
+	s.dead, s.killer = true, v.source.by()
 	s.free.Broadcast()
 	if s.gone != nil {
 		close(s.gone)
@@ -367,7 +372,7 @@ func (s *Session) crashed(v *vm, x any) {
 		return
 	}
 	s.run.vm = nil
-	s.die()
+	s.die(v)
 	s.mu.Unlock()
 	s.giveUp(v, fmt.Sprintf("the script %s hit a bug of wstape's or its JavaScript engine's, please report it; this session goes on without scripts: %v\n%s", v.source.name, x, debug.Stack()))
 }
@@ -381,7 +386,7 @@ func (s *Session) giveUp(v *vm, text string) {
 		s.conn.Close(internalError, "script failed", v.source.by())
 	}
 	for i := range s.jobs {
-		s.jobs[i].give(v.source.by())
+		s.jobs[i].give()
 	}
 }
 
@@ -599,7 +604,8 @@ func (s *Session) reload(src *source) {
 			if v.source != src || s.over() {
 				return
 			}
-			if v.stale = true; v.awaited == 0 {
+			v.stale, v.staleSince = true, s.clock.Now()
+			if v.awaited == 0 {
 				s.renew(v)
 			}
 		})
@@ -654,12 +660,56 @@ func (s *Session) renew(v *vm) *vm {
 		s.say(v, "error", "not reloaded in this session, the version before goes on: "+Explain(err))
 		return v
 	}
+	s.swap(v, fresh)
+	s.conn.Note("script "+v.source.name+" reloaded", v.source.by())
+	return fresh
+}
+
+// swap puts fresh in the place of v.
+func (s *Session) swap(v, fresh *vm) {
 	s.mu.Lock()
 	s.vms[slices.Index(s.vms, v)] = fresh
 	s.mu.Unlock()
 	s.reckon()
-	s.conn.Note("script "+v.source.name+" reloaded", v.source.by())
-	return fresh
+}
+
+// checkUp looks whether a runtime that had to be stopped can go on. If it was in
+// an async function or a generator, goja leaves part of its call behind and thinks
+// ever after that it is still running: no promise is settled any more. Such a
+// runtime is replaced by a new one; what the script has not put into session.state
+// is lost.
+func (s *Session) checkUp(v *vm) {
+	v.suspect = false
+	s.switchTo(v)
+	s.mu.Lock()
+	running := slices.Contains(s.vms, v)
+	s.mu.Unlock()
+	if s.over() || !running || v.settles() {
+		return
+	}
+	for t := range v.tasks {
+		t.fail(errRestart)
+	}
+	fresh := newVM(s, v.source, v.source.program.Load())
+	state, err := v.leaveState()
+	s.switchTo(fresh)
+	if failed := fresh.failure(fresh.load()); failed != nil {
+		fresh.failed = true
+		s.report(fresh, "start", failed)
+	} else if err == nil {
+		err = fresh.failure(fresh.inherit(state))
+	}
+	s.cancel(func(t *timer) bool { return t.vm == v || fresh.failed && t.vm == fresh })
+	v.replaced, v.stale = true, false
+	if s.over() {
+		return
+	}
+	s.swap(v, fresh)
+	text := "restarted, because it was stopped in an async function or a generator; what it had in variables is lost"
+	if err != nil {
+		text += ", and session.state too: " + Explain(err)
+	}
+	s.say(v, "warn", text)
 }
 
 // over reports whether the session has ended, or its scripts have been given up.

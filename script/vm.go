@@ -29,7 +29,9 @@ type vm struct {
 	program *Program
 	rt      *goja.Runtime
 	failed  bool // its own code did not run through
-	stale   bool // there is a newer version
+	stale   bool // there is a newer version, which waits for the hooks that are under way
+
+	staleSince time.Time
 
 	replaced bool // a newer version runs in its place, or the older one goes on
 
@@ -45,9 +47,11 @@ type vm struct {
 	awaited  int      // hooks whose promise is not settled
 	parked   []func() // jobs that wait for the new version
 	rejected map[*goja.Promise]struct{}
-	task     *task         // whose code runs; nil if that is nobody's
-	awaiter  goja.Callable // made when it is first wanted
-	errors   errorCount    // guarded by session.mu
+	task     *task              // whose code runs; nil if that is nobody's
+	tasks    map[*task]struct{} // those that somebody waits for
+	suspect  bool               // it had to be stopped
+	awaiter  goja.Callable      // made when it is first wanted
+	errors   errorCount         // guarded by session.mu
 }
 
 // task is a hook's call. Code that runs because of it later on, when a promise is
@@ -160,9 +164,13 @@ func (v *vm) leaveState() (*cloned, error) {
 	if v.state == nil {
 		return nil, nil
 	}
-	state, err := snapshot(v.rt, v.state, v.session.set.opts.Memory)
+	var state *cloned
+	err := protect(v.rt, func() (err error) {
+		state, err = snapshot(v.rt, v.state, v.session.set.opts.Memory)
+		return err
+	})
 	if err != nil {
-		return nil, v.failure(fmt.Errorf("session.state cannot be carried over: %w", err))
+		return nil, v.failure(&during{"session.state cannot be carried over", err})
 	}
 	return state, nil
 }
@@ -185,9 +193,11 @@ func (v *vm) inherit(state *cloned) error {
 	v.settleRejections(result)
 	if _, p := asPromise(result); p != nil && p.State() == goja.PromiseStateRejected {
 		err = v.thrown(p.Result())
+	} else if o, ok := result.(*goja.Object); ok && p == nil {
+		v.state = o
 	}
 	if err != nil {
-		return fmt.Errorf("onReload: %w", err)
+		return &during{"onReload", err}
 	}
 	return nil
 }
@@ -223,6 +233,26 @@ func (v *vm) then(p *goja.Object, fulfilled func(goja.Value), rejected func(erro
 	}
 }
 
+// settles reports whether promises are still settled.
+func (v *vm) settles() (ok bool) {
+	v.then(v.rt.CreateObject(nil), func(goja.Value) { ok = true }, func(error) {})
+	return ok
+}
+
+// wait notes that somebody waits for the end of a task, which fail brings about.
+func (v *vm) wait(t *task, fail func(error)) {
+	if t.fail = fail; v.tasks == nil {
+		v.tasks = map[*task]struct{}{}
+	}
+	v.tasks[t] = struct{}{}
+}
+
+// done notes that nobody waits any more.
+func (v *vm) done(t *task) {
+	t.fail = nil
+	delete(v.tasks, t)
+}
+
 // Grab, Resumed and Exited implement [goja.AsyncContextTracker].
 func (v *vm) Grab() any { return v.task }
 
@@ -238,7 +268,11 @@ func (v *vm) Exited() { v.task = nil }
 func (v *vm) stopped(err error) bool {
 	t := v.task
 	v.task = nil
-	if t == nil || t.fail == nil || !uncatchable(err) {
+	if !uncatchable(err) {
+		return false
+	}
+	v.suspect = true
+	if t == nil || t.fail == nil {
 		return false
 	}
 	t.fail(err)
@@ -253,6 +287,16 @@ func uncatchable(err error) bool {
 	_, ok := find[*goja.StackOverflowError](err)
 	return ok
 }
+
+// during says what an error is about. Unlike fmt.Errorf it does not look at the error
+// before somebody asks: to say what was thrown may take running the script's code.
+type during struct {
+	what string
+	err  error
+}
+
+func (d *during) Error() string { return d.what + ": " + d.err.Error() }
+func (d *during) Unwrap() error { return d.err }
 
 // find is errors.As, but does not look into exceptions: that may run the script's
 // code.
