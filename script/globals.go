@@ -12,8 +12,9 @@ import (
 type environment struct {
 	print  func(level, text string) // console.*: level log, info, warn, error, debug
 	store  *Store
-	env    map[string]string // only what the config allows
-	random func([]byte)      // crypto/rand by default
+	env    map[string]string            // only what the config allows
+	random func([]byte)                 // crypto/rand by default
+	more   func(name string) goja.Value // globals beside those of globals; may be nil
 }
 
 // installGlobals gives a runtime the globals that are not part of JavaScript
@@ -68,6 +69,9 @@ func (g *globals) make(name string) goja.Value {
 		return newStoreObject(g.rt, g.store)
 	case "env":
 		return g.frozenEnv()
+	}
+	if g.more != nil {
+		return g.more(name)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ const (
 	// through goja's own functions (map, sort, a getter) and is then interrupted
 	// takes quadratic time to come back: at 2000 about 0.2 to 0.4 s, at 4000 up to
 	// 3 s. Go's stack of 1 GB would be enough for 200,000.
-	maxCallStack = 2000
+	maxCallStack = 1000
 
 	// mostNested is how deep JSON.parse and flat go. goja's parser recurses, and 10 MB
 	// of opening brackets would overflow Go's stack, which ends the process.

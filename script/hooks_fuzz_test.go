@@ -84,7 +84,7 @@ func FuzzHookResult(f *testing.F) {
 		globalThis.calls = 0; globalThis.kept = globalThis.caught = undefined
 		export function onMessage(m, session) { return m.text === "ping" ? "pong" : run(m, session) }
 		export function onControl(m, session) { return run(m, session) }`
-	r := newRig(f, Options{Timeout: 5 * time.Second, AwaitTimeout: 5 * time.Millisecond, OnError: Drop}, hook)
+	r := newRig(f, Options{Timeout: 200 * time.Millisecond, AwaitTimeout: 5 * time.Millisecond, OnError: Drop}, hook)
 	f.Fuzz(func(t *testing.T, bytes []byte) {
 		code, m := newProgram(bytes)
 		j := newJournal()
@@ -117,8 +117,11 @@ func FuzzHookResult(f *testing.F) {
 			t.Errorf("%s: took %v", code, took)
 		}
 		for _, line := range l.all("note the script") { // a bug, or abandoned
-			if strings.Contains(line, "is *goja.baseObject, not *goja.Promise") {
+			switch {
+			case strings.Contains(line, "is *goja.baseObject, not *goja.Promise"):
 				t.Skip("a bug of goja's: await of an object that inherits from a promise")
+			case strings.Contains(line, "could not be stopped"):
+				t.Skip("too slow to stop, which is for the session to bear")
 			}
 			t.Errorf("%s: %s", code, line)
 		}

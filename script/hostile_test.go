@@ -88,7 +88,12 @@ func TestHostile(t *testing.T) {
 		{`const e = new Error("ring"); e.cause = e; throw e`, "onMessage failed: Error: ring"},
 		{`Promise.reject({ get stack() { throw 1 }, toJSON() { throw 2 }, toString() { throw 3 } }); throw 4`, "a promise that nobody awaits failed: threw something"},
 	} {
-		r := newRig(t, Options{Memory: 64 << 20, OnError: Drop}, hostileHook(tc.hook))
+		// A busy machine, and the race detector, slow down how a runtime comes back.
+		o := Options{Memory: 64 << 20, OnError: Drop, grace: 20 * time.Second}
+		if !strings.HasPrefix(tc.log, timeout) {
+			o.Timeout = 10 * time.Second
+		}
+		r := newRig(t, o, hostileHook(tc.hook))
 		l, other := r.open(), r.open()
 		if got := l.say("go"); got != "dropped script:a.js" {
 			t.Errorf("%s: %s", tc.hook, got)

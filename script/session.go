@@ -77,7 +77,7 @@ const (
 	interrupted
 )
 
-// grace is how long an interrupted runtime may take to come back.
+// grace is the default of Options.grace.
 const grace = 100 * time.Millisecond
 
 // Open starts the chain's scripts for a session. A script that does not start is
@@ -326,12 +326,12 @@ func (s *Session) watch() {
 	next := min(watchEvery, limit-took)
 	s.run.looks++
 	switch {
-	case s.run.phase == interrupted && s.run.looks >= int(grace/watchEvery):
+	case s.run.phase == interrupted && s.run.looks >= int(s.set.opts.grace/watchEvery):
 		v := s.run.vm
 		s.die(v)
 		s.mu.Unlock()
 		s.set.abandoned(v.source)
-		s.giveUp(v, fmt.Sprintf("the script %s ran for %v and could not be stopped; this session goes on without scripts", v.source.name, limit+grace))
+		s.giveUp(v, fmt.Sprintf("the script %s ran for %v and could not be stopped; this session goes on without scripts", v.source.name, limit+s.set.opts.grace))
 		return
 	case s.run.phase == interrupted: // again, for the first may be over before the turn is
 		s.run.vm.rt.Interrupt(s.run.why)

@@ -32,7 +32,8 @@ type Options struct {
 	Env          map[string]string // what scripts see as env
 	Log          func(Entry)       // is told what scripts print and how they fail; must not block; nil discards
 
-	every bool // tell every failure, not only some of those that are the same
+	grace time.Duration // how long an interrupted runtime may take to come back
+	every bool          // tell every failure, not only some of those that are the same
 }
 
 // The default limits.
@@ -45,6 +46,9 @@ const (
 func (o Options) withDefaults() Options {
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout
+	}
+	if o.grace <= 0 {
+		o.grace = grace
 	}
 	if o.AwaitTimeout <= 0 {
 		o.AwaitTimeout = DefaultAwaitTimeout

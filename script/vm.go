@@ -77,9 +77,8 @@ func (v *vm) load() error {
 	v.rt.SetPromiseRejectionTracker(v.track)
 	v.rt.SetAsyncContextTracker(v)
 	v.rt.SetTimeSource(v.session.clock.Now)
-	installGlobals(v.rt, &environment{print: v.print, store: v.session.set.store, env: o.Env})
+	installGlobals(v.rt, &environment{print: v.print, store: v.session.set.store, env: o.Env, more: v.timer})
 	v.program.guards.install(v.rt, int(o.Memory))
-	v.installTimers()
 	exports, err := v.program.run(v.rt)
 	v.settleRejections(nil)
 	if err != nil {
@@ -398,7 +397,9 @@ func (v *vm) track(p *goja.Promise, op goja.PromiseRejectionOperation) {
 	if v.rejected == nil {
 		v.rejected = map[*goja.Promise]struct{}{}
 	}
-	v.rejected[p] = struct{}{}
+	if len(v.rejected) < maxErrors {
+		v.rejected[p] = struct{}{}
+	}
 }
 
 // settleRejections reports the rejections that nobody has handled; of the hook's
@@ -424,49 +425,55 @@ func (v *vm) print(level, text string) {
 	v.session.say(v, level, text)
 }
 
-// installTimers defines setTimeout and its kin.
-func (v *vm) installTimers() {
-	start := func(c goja.FunctionCall, repeat bool) goja.Value {
-		f, ok := goja.AssertFunction(c.Argument(0))
-		if !ok {
-			panic(v.rt.NewTypeError("a timer needs a function"))
-		}
-		ms := min(max(c.Argument(1).ToFloat(), 0), 1<<31)
-		if ms != ms {
-			ms = 0
-		}
-		d, every := time.Duration(ms*float64(time.Millisecond)), time.Duration(0)
-		if repeat {
-			d = max(d, time.Millisecond)
-			every = d
-		}
-		var args []goja.Value
-		if len(c.Arguments) > 2 {
-			args = slices.Clone(c.Arguments[2:]) // which goja keeps on its stack
-		}
-		task := v.task
-		t, err := v.session.after(v, d, every, func() {
-			v.task = task
-			v.call("a timer", f, args...)
-		})
-		if err != nil {
-			rangeError(v.rt, err.Error())
-		}
-		return v.rt.ToValue(t.id)
+// timer returns setTimeout and its kin.
+func (v *vm) timer(name string) goja.Value {
+	switch name {
+	case "setTimeout":
+		return newMethod(v.rt, name, 2, func(c goja.FunctionCall) goja.Value { return v.setTimer(c, false) })
+	case "setInterval":
+		return newMethod(v.rt, name, 2, func(c goja.FunctionCall) goja.Value { return v.setTimer(c, true) })
+	case "clearTimeout", "clearInterval":
+		return newMethod(v.rt, name, 1, v.clearTimer)
 	}
-	stop := func(c goja.FunctionCall) goja.Value {
-		id := uint64(c.Argument(0).ToInteger())
-		v.session.cancel(func(t *timer) bool { return t.vm == v && t.id == id })
-		return goja.Undefined()
+	return nil
+}
+
+// maxDelay is the longest that a timer waits.
+const maxDelay = 1 << 31 // ms
+
+func (v *vm) setTimer(c goja.FunctionCall, repeat bool) goja.Value {
+	f, ok := goja.AssertFunction(c.Argument(0))
+	if !ok {
+		panic(v.rt.NewTypeError("a timer needs a function"))
 	}
-	g := v.rt.GlobalObject()
-	for name, f := range map[string]func(goja.FunctionCall) goja.Value{
-		"setTimeout":   func(c goja.FunctionCall) goja.Value { return start(c, false) },
-		"setInterval":  func(c goja.FunctionCall) goja.Value { return start(c, true) },
-		"clearTimeout": stop, "clearInterval": stop,
-	} {
-		_ = g.DefineDataProperty(name, v.rt.ToValue(f), goja.FLAG_TRUE, goja.FLAG_TRUE, goja.FLAG_FALSE)
+	ms := min(max(c.Argument(1).ToFloat(), 0), maxDelay)
+	if ms != ms {
+		ms = 0
 	}
+	d, every := time.Duration(ms*float64(time.Millisecond)), time.Duration(0)
+	if repeat {
+		d = max(d, time.Millisecond)
+		every = d
+	}
+	var args []goja.Value
+	if len(c.Arguments) > 2 {
+		args = slices.Clone(c.Arguments[2:]) // which goja keeps on its stack
+	}
+	task := v.task
+	t, err := v.session.after(v, d, every, func() {
+		v.task = task
+		v.call("a timer", f, args...)
+	})
+	if err != nil {
+		rangeError(v.rt, err.Error())
+	}
+	return v.rt.ToValue(t.id)
+}
+
+func (v *vm) clearTimer(c goja.FunctionCall) goja.Value {
+	id := uint64(c.Argument(0).ToInteger())
+	v.session.cancel(func(t *timer) bool { return t.vm == v && t.id == id })
+	return goja.Undefined()
 }
 
 // call runs a function of the script that is no hook, in its turn.
