@@ -410,6 +410,7 @@ func TestAbandonedElsewhere(t *testing.T) {
 		if refusal := l.session.Request(r.t.Context(), &tape.Request{}); refusal == nil || time.Since(began) != 200*time.Millisecond {
 			t.Errorf("request: %v after %v", refusal, time.Since(began))
 		}
+		synctest.Wait() // the request is answered before the rest of giving up is done
 		l.must(t, "close 1011")
 		l.session.Closed(tape.Ending{})
 		if n := len(l.all("note on")); n > 0 {
