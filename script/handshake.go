@@ -136,14 +136,14 @@ func (s *Session) has(i int, name string) bool {
 func (s *Session) Request(ctx context.Context, r *tape.Request) (refusal *tape.Response) {
 	var o *requestObject
 	s.each(ctx, "onRequest", s.set.opts.AwaitTimeout, func() call {
-		made := &requestObject{target: r.Target, headers: headerList{list: slices.Clone(r.Headers), fixed: fixedInRequest}}
+		made := &requestObject{target: r.Target, head: newHead(r.Headers, fixedInRequest)}
 		o = made
 		return call{
 			args: func(v *vm) []goja.Value {
 				made.vm = v
 				return []goja.Value{made.object(), v.sessionObject()}
 			},
-			seal: func() { made.sealed, made.headers.readOnly = true, true },
+			seal: made.seal,
 		}
 	}, func(v *vm, err error) bool {
 		if err != nil {
@@ -209,14 +209,14 @@ func (s *Session) Response(ctx context.Context, r *tape.Response) (refusal *tape
 	s.about.Store(&about)
 	var o *responseObject
 	s.each(ctx, "onResponse", s.set.opts.AwaitTimeout, func() call {
-		made := &responseObject{status: r.Status, headers: headerList{list: slices.Clone(r.Headers), fixed: fixedInResponse}}
+		made := &responseObject{status: r.Status, head: newHead(r.Headers, fixedInResponse)}
 		o = made
 		return call{
 			args: func(v *vm) []goja.Value {
 				made.vm = v
 				return []goja.Value{made.object(), v.sessionObject()}
 			},
-			seal: func() { made.sealed, made.headers.readOnly = true, true },
+			seal: made.seal,
 		}
 	}, func(v *vm, err error) bool {
 		if err != nil {
@@ -230,13 +230,25 @@ func (s *Session) Response(ctx context.Context, r *tape.Response) (refusal *tape
 	return refusal
 }
 
-// requestObject is req in onRequest.
-type requestObject struct {
+// head is what req and res have in common.
+type head struct {
 	vm      *vm
-	target  string
 	headers headerList
 	refusal *tape.Response
 	sealed  bool // the hook is done, and changes come too late
+}
+
+func newHead(list []tape.Header, fixed func(name string) bool) head {
+	return head{headers: headerList{list: slices.Clone(list), fixed: fixed}}
+}
+
+// seal is called when the hook is done.
+func (h *head) seal() { h.sealed, h.headers.readOnly = true, true }
+
+// requestObject is req in onRequest.
+type requestObject struct {
+	head
+	target string
 }
 
 const protocolField = "Sec-Websocket-Protocol"
@@ -292,11 +304,8 @@ func (o *requestObject) object() *goja.Object {
 
 // responseObject is res in onResponse.
 type responseObject struct {
-	vm      *vm
-	status  int
-	headers headerList
-	refusal *tape.Response
-	sealed  bool // the hook is done, and changes come too late
+	head
+	status int
 }
 
 var errSealed = errors.New("the hook is done, and the handshake has gone on; change it in the hook, or await there what you wait for")

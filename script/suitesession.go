@@ -220,7 +220,7 @@ func (s *benchSession) request(c goja.FunctionCall) goja.Value {
 	v, out := &vm{rt: s.bench.rt}, s.bench.rt.NewObject()
 	_ = out.Set("url", r.Target)
 	_ = out.Set("headers", v.headers(&headerList{list: r.Headers, readOnly: true}))
-	_ = out.Set("protocols", (&requestObject{vm: v, headers: headerList{list: r.Headers}}).object().Get("protocols"))
+	_ = out.Set("protocols", (&requestObject{head: head{vm: v, headers: headerList{list: r.Headers}}}).object().Get("protocols"))
 	s.putRefusal(out)
 	return out
 }
