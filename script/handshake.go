@@ -12,37 +12,43 @@ import (
 	"github.com/wstape/wstape/tape"
 )
 
-// call is one call of a hook that runs once in a session.
+// call is one call of a hook that its caller waits for.
 type call struct {
 	args func(*vm) []goja.Value
-	seal func() // is called in the hook's turn when it is done; may be nil
+	// done is given what the hook returned, in its turn; it may be nil. Its error
+	// counts as the hook's.
+	done func(*vm, goja.Value) error
 }
 
-// hookedOnce runs a hook that runs once in a session, awaits included, and
-// returns what it threw. The caller waits until it is done, the context is, or
-// the scripts have been given up.
-func (s *Session) hookedOnce(ctx context.Context, i int, name string, patience time.Duration, c call) error {
+// hooked runs a hook that the caller waits for, awaits included, and returns what
+// it threw. The caller waits until it is done, the context is, or the scripts have
+// been given up.
+func (s *Session) hooked(ctx context.Context, i int, name string, patience time.Duration, c call) error {
 	done := make(chan error, 1)
-	tell := func(err error) {
-		select {
-		case done <- err:
-		default: // it was told already
-		}
-	}
 	ok := s.apart(i, nil, func(v *vm) {
-		hook := &task{}
-		end := func(err error) {
-			v.done(hook)
-			v.suspect = v.suspect || uncatchable(err)
-			if err == nil && c.seal != nil {
-				c.seal()
-			}
-			tell(v.failure(err))
-		}
 		f := v.others[name]
 		if f == nil || v.source.disabled.Load() {
-			tell(errNoHook)
+			done <- errNoHook
 			return
+		}
+		hook, over, awaits := &task{}, false, false
+		var late *timer
+		end := func(result goja.Value, err error) {
+			if over {
+				return // it came too late, or twice
+			}
+			over = true
+			v.done(hook)
+			if err == nil && c.done != nil {
+				err = protect(v.rt, func() error { return c.done(v, result) })
+			}
+			v.suspect = v.suspect || uncatchable(err)
+			if awaits {
+				s.cancel(func(t *timer) bool { return t == late })
+				v.awaited--
+				s.later(func() { s.resume(v) })
+			}
+			done <- v.failure(err)
 		}
 		args := c.args(v)
 		v.task = hook
@@ -53,24 +59,27 @@ func (s *Session) hookedOnce(ctx context.Context, i int, name string, patience t
 		o, p := asPromise(result)
 		switch {
 		case err != nil || p == nil:
-			end(err)
+			end(result, err)
 		case p.State() == goja.PromiseStateRejected:
-			end(v.thrown(p.Result()))
+			end(nil, v.thrown(p.Result()))
 		case p.State() == goja.PromiseStateFulfilled:
-			end(nil)
+			end(p.Result(), nil)
 		default:
-			v.wait(hook, end)
-			v.then(o, func(goja.Value) { end(nil) }, end)
+			fail := func(err error) { end(nil, err) }
+			awaits = true
+			v.awaited++
+			v.wait(hook, fail)
+			late, err = s.after(nil, patience, 0, func() { s.turn(0, v, func(*vm) { fail(errAwait) }) })
+			if err != nil {
+				fail(err)
+				return
+			}
+			v.then(o, func(result goja.Value) { end(result, nil) }, fail)
 		}
 	})
 	if !ok {
 		return errAbandoned
 	}
-	late, err := s.after(nil, patience, 0, func() { tell(errAwait) })
-	if err != nil {
-		return err
-	}
-	defer s.cancel(func(t *timer) bool { return t == late })
 	s.clock.pass(func() bool { return len(done) > 0 })
 	select {
 	case err := <-done:
@@ -95,7 +104,7 @@ func (s *Session) each(ctx context.Context, name string, patience time.Duration,
 		v := s.at(i)
 		err := errNotStarted
 		if !v.failed {
-			err = s.hookedOnce(ctx, i, name, patience, prepare())
+			err = s.hooked(ctx, i, name, patience, prepare())
 		}
 		switch err {
 		case errNoHook:
@@ -117,8 +126,8 @@ func (s *Session) at(i int) *vm {
 	return s.vms[i]
 }
 
-// has reports whether a script has a hook of those that run once. One that did not
-// start has those of the handshake that it should have, for they fail.
+// has reports whether a script has a hook of those that are waited for. One that did
+// not start has those that it should have and that somebody asks, for they fail.
 func (s *Session) has(i int, name string) bool {
 	v := s.at(i)
 	h := v.source.hooks.Load()
@@ -128,7 +137,7 @@ func (s *Session) has(i int, name string) bool {
 	case !v.failed:
 		return v.others[name] != nil
 	}
-	return name == "onRequest" && h.Request || name == "onResponse" && h.Response
+	return name == "onRequest" && h.Request || name == "onResponse" && h.Response || name == "onMatch" && h.Match
 }
 
 // Request runs onRequest: scripts may change the request that goes to the
@@ -143,7 +152,7 @@ func (s *Session) Request(ctx context.Context, r *tape.Request) (refusal *tape.R
 				made.vm = v
 				return []goja.Value{made.object(), v.sessionObject()}
 			},
-			seal: made.seal,
+			done: made.seal,
 		}
 	}, func(v *vm, err error) bool {
 		if err != nil {
@@ -216,7 +225,7 @@ func (s *Session) Response(ctx context.Context, r *tape.Response) (refusal *tape
 				made.vm = v
 				return []goja.Value{made.object(), v.sessionObject()}
 			},
-			seal: made.seal,
+			done: made.seal,
 		}
 	}, func(v *vm, err error) bool {
 		if err != nil {
@@ -243,7 +252,10 @@ func newHead(list []tape.Header, fixed func(name string) bool) head {
 }
 
 // seal is called when the hook is done.
-func (h *head) seal() { h.sealed, h.headers.readOnly = true, true }
+func (h *head) seal(*vm, goja.Value) error {
+	h.sealed, h.headers.readOnly = true, true
+	return nil
+}
 
 // requestObject is req in onRequest.
 type requestObject struct {

@@ -164,7 +164,7 @@ func withHooks(exports *goja.Object) *goja.Object {
 
 func hasHook(o *goja.Object) bool {
 	return slices.ContainsFunc(
-		[]string{"onRequest", "onResponse", "onOpen", "onMessage", "onControl", "onClose"},
+		[]string{"onRequest", "onResponse", "onOpen", "onMessage", "onControl", "onMatch", "onClose"},
 		func(name string) bool {
 			v := o.Get(name)
 			return v != nil && !goja.IsUndefined(v)

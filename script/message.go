@@ -35,6 +35,7 @@ type view struct {
 	bytes    *goja.Object // of payload; nil when not asked for
 	buffer   []byte       // what bytes looks at
 	extra    map[string]goja.Value
+	readOnly bool // nothing can be assigned to it, and what is done to its parts stays there
 }
 
 func newView(v *vm, m *tape.Message, c content) *view {
@@ -62,6 +63,9 @@ func (w *view) throw(err error) {
 
 // sync brings payload up to date with what the script did to the views.
 func (w *view) sync() error {
+	if w.readOnly {
+		return nil
+	}
 	if w.json != nil {
 		if w.syncing {
 			return errJSONCycle
@@ -174,6 +178,9 @@ func (w *view) getJSON() goja.Value {
 
 // Set implements [goja.DynamicObject].
 func (w *view) Set(key string, value goja.Value) bool {
+	if w.readOnly {
+		w.throw(fmt.Errorf("%s cannot be set: this message is only looked at", key))
+	}
 	switch key {
 	case "from", "op", "t", "len", "utf8":
 		return false

@@ -147,7 +147,7 @@ func TestBadExports(t *testing.T) {
 	for src, want := range map[string]string{
 		`export const onMessage = 5`:                                                        "a.js exports onMessage, which is not a function",
 		`export const from = "both"; export function onMessage() {}`:                        `a.js exports from = "both", which is neither "client" nor "server"`,
-		`export const x = 1`:                                                                "exports no hook (onRequest, onResponse, onOpen, onMessage, onControl, onClose)",
+		`export const x = 1`:                                                                "exports no hook (onRequest, onResponse, onOpen, onMessage, onControl, onMatch, onClose)",
 		`throw new Error("top"); export function onMessage() {}`:                            "Error: top\n    at a.js:1:7",
 		`module.exports = { onOpen() {}, get onMessage() { throw new Error("getter") } }`:   "Error: getter\n    at onMessage (a.js:1:57)",
 		`for (;;); export function onMessage() {}`:                                          "ran for longer than script.timeout",

@@ -16,10 +16,10 @@ import (
 
 // Hooks says which hooks a script exports.
 type Hooks struct {
-	Request, Response, Open, Message, Control, Close bool
+	Request, Response, Open, Message, Control, Match, Close bool
 }
 
-const hookNames = "onRequest, onResponse, onOpen, onMessage, onControl, onClose"
+const hookNames = "onRequest, onResponse, onOpen, onMessage, onControl, onMatch, onClose"
 
 // vm is one script's runtime in one session. All of it but what the session's
 // lock guards belongs to who has the session's turn.
@@ -39,7 +39,7 @@ type vm struct {
 	only      *tape.Side // whose messages it wants to see; nil means both
 	onMessage goja.Callable
 	onControl goja.Callable
-	others    map[string]goja.Callable // the hooks that run once
+	others    map[string]goja.Callable // the other hooks
 
 	exports  *goja.Object
 	object   *goja.Object // session
@@ -96,7 +96,7 @@ func (v *vm) bind(exports *goja.Object) error {
 		has  *bool
 	}{
 		{"onRequest", &h.Request}, {"onResponse", &h.Response}, {"onOpen", &h.Open},
-		{"onMessage", &h.Message}, {"onControl", &h.Control}, {"onClose", &h.Close}, {"onReload", new(bool)},
+		{"onMessage", &h.Message}, {"onControl", &h.Control}, {"onMatch", &h.Match}, {"onClose", &h.Close}, {"onReload", new(bool)},
 	} {
 		value := exports.Get(hook.name)
 		if value == nil || goja.IsUndefined(value) {

@@ -16,6 +16,7 @@
 //     export function onOpen(session: wstape.Session) {}
 //     export function onMessage(msg: wstape.Message, session: wstape.Session): wstape.MessageResult {}
 //     export function onControl(frame: wstape.Control, session: wstape.Session): wstape.ControlResult {}
+//     export function onMatch(expected: wstape.Shown, received: wstape.Shown, session: wstape.Session): wstape.MatchResult {}
 //     export function onClose(ending: wstape.Ending, session: wstape.Session) {}
 //     export function onReload(oldState: any, session: wstape.Session) {}
 //     export const from: wstape.Side = "client";   // look at this side's messages only; leave it out for both
@@ -47,6 +48,14 @@ declare namespace wstape {
     /** What becomes of a ping or pong: as for a message, but only one can be sent in its place. */
     type ControlResult = void | undefined | null | boolean | Control | Data;
 
+    /**
+     * Whether a message matches the recorded one:
+     * - `true`: it does;
+     * - `false`, or a string that says why: it does not;
+     * - nothing: the next script says, or `wstape replay` itself.
+     */
+    type MatchResult = void | undefined | null | boolean | string;
+
     /** Runs on the client's handshake, before the upstream is dialled. It may change or reject it. */
     type OnRequest = (req: Request, session: Session) => void | Promise<void>;
     /** Runs on the upstream's answer, before the client gets it. It may change its headers or reject it. */
@@ -57,6 +66,11 @@ declare namespace wstape {
     type OnMessage = (msg: Message, session: Session) => MessageResult | Promise<MessageResult>;
     /** Runs on each ping and pong. Only a script that exports it delays them. */
     type OnControl = (frame: Control, session: Session) => ControlResult | Promise<ControlResult>;
+    /**
+     * Runs in a replay only: does the message that came match the recorded one that is due? It is asked about those
+     * that differ, or with `--match script` about all.
+     */
+    type OnMatch = (expected: Shown, received: Shown, session: Session) => MatchResult | Promise<MatchResult>;
     /** Runs when the session is over. It may await for a second at most. */
     type OnClose = (ending: Ending, session: Session) => void | Promise<void>;
     /**
@@ -90,6 +104,12 @@ declare namespace wstape {
          */
         json: Json;
     }
+
+    /**
+     * A message that is only looked at. Nothing can be assigned to it. What is changed within its `json` or `bytes`
+     * is seen by this call of the hook alone.
+     */
+    type Shown = Readonly<Message>;
 
     /** A ping or pong: like a message, but its payload has at most 125 bytes. */
     interface Control {
