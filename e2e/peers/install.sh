@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the peers of the end-to-end tests, and what the example scripts import
-# from npm. Safe to run again; what cannot be installed is reported in one line
+# Installs the peers of the end-to-end tests, and what the examples import from
+# npm. Safe to run again; what cannot be installed is reported in one line
 # and does not stop the rest.
 set -u
 cd "$(dirname "$0")" || exit 0
@@ -61,4 +61,5 @@ npm_modules() {
 
 npm_modules "node modules" node
 npm_modules "node modules of examples/scripts" ../../examples/scripts/npm-package
+npm_modules "node modules of examples/cassettes" ../../examples/cassettes/programs
 exit 0
