@@ -144,6 +144,8 @@ func takesSessions(args []string) bool {
 		return false
 	case args[0] == "script":
 		return len(args) > 1 && args[1] == "run"
+	case args[0] == "replay":
+		return len(args) > 1
 	}
 	return slices.Contains([]string{"ls", "show", "rm", "tag", "export"}, args[0])
 }
@@ -172,7 +174,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.proxyCommand(), a.demoCommand(),
 		a.lsCommand(), a.showCommand(), a.tailCommand(), a.rmCommand(), a.tagCommand(), a.checkCommand(),
-		a.exportCommand(), a.importCommand(), a.scriptCommand(), a.configCommand(), a.versionCommand(),
+		a.exportCommand(), a.importCommand(), a.replayCommand(), a.scriptCommand(), a.configCommand(), a.versionCommand(),
 	)
 	root.InitDefaultCompletionCmd()
 	wrapUsage(root)

@@ -1,0 +1,205 @@
+package replay
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/wstape/wstape/tape"
+)
+
+// Dialing says how a fake client reaches the server.
+type Dialing struct {
+	URL  *url.URL // ws or wss; a path and a query in it are used instead of the recorded ones
+	TLS  *tls.Config
+	Dial func(ctx context.Context, network, address string) (net.Conn, error) // nil means TCP
+}
+
+// ErrReach says that the server could not be reached at all.
+var ErrReach = errors.New("could not reach the server")
+
+// Drive plays the recorded client against a real server, each session on a
+// connection of its own, in the order of the tape. The error is about what kept
+// it from playing; how the sessions went is in the report.
+func (r *Recording) Drive(ctx context.Context, to Dialing, opts Options) (*Report, error) {
+	report := &Report{Role: tape.Client, Started: time.Now()}
+	opts.buffers = &sync.Pool{}
+	outcomes, errs := r.driveAll(ctx, &to, &opts)
+	report.Outcomes, report.Duration = outcomes, time.Since(report.Started)
+	return report, errors.Join(errs...)
+}
+
+// driveAll is one run of all sessions: how each went, and what kept it from being played.
+func (r *Recording) driveAll(ctx context.Context, to *Dialing, opts *Options) ([]*Outcome, []error) {
+	outcomes, errs := make([]*Outcome, len(r.Plans)), make([]error, len(r.Plans))
+	run := NewRun(r)
+	one := func(i int) {
+		defer run.end(i)
+		outcomes[i], errs[i] = drive(ctx, run, r.Plans[i], to, opts)
+		if opts.Ended != nil {
+			opts.Ended(outcomes[i])
+		}
+	}
+	var others sync.WaitGroup
+	for i := 1; i < len(r.Plans); i++ {
+		others.Go(func() { one(i) })
+	}
+	one(0) // here: of a load's many clients most have one session
+	others.Wait()
+	return outcomes, errs
+}
+
+// drive plays one session.
+func drive(ctx context.Context, run *Run, p *Plan, to *Dialing, opts *Options) (*Outcome, error) {
+	play := NewPlay(run, p, opts.Playing)
+	started := time.Now()
+	play.opened, play.Outcome.Started = started, started
+	defer func() { play.Outcome.Duration = time.Since(started) }()
+	if !waitToOpen(ctx, run, p) {
+		play.Abort(time.Now(), "the replay was stopped before this session began")
+		return play.Outcome, nil
+	}
+	u, err := opts.url(to.URL, target(&p.Session))
+	if err != nil {
+		play.fail(time.Now(), &Mismatch{Kind: Handshake, Text: err.Error()}, nil)
+		return play.Outcome, err
+	}
+	headers, err := opts.headers(p.Session.Handshake.Request.Headers)
+	if err != nil {
+		play.fail(time.Now(), &Mismatch{Kind: Handshake, Text: err.Error()}, nil)
+		return play.Outcome, err
+	}
+	l := opts.openLeg(p, tape.Session{
+		N: p.Session.N, URL: u.RequestURI(), Upstream: to.URL.String(), Handshake: tape.Handshake{Request: request(u, headers)},
+	})
+	defer func() {
+		play.Outcome.Notes = append(play.Outcome.Notes, l.closed(play.ending)...)
+	}()
+	if l != nil {
+		asked := request(u, headers)
+		if refusal := l.stage.Request(ctx, &asked); refusal != nil {
+			play.fail(time.Now(), &Mismatch{Kind: Handshake, Text: fmt.Sprintf("a script refused the handshake with %d", refusal.Status)}, nil)
+			return play.Outcome, nil
+		}
+		headers = fields(asked.Headers)
+	}
+	dialer := websocket.Dialer{
+		NetDialContext: to.Dial, TLSClientConfig: to.TLS, HandshakeTimeout: play.opts.Timeout, EnableCompression: compressed(&p.Session),
+		Subprotocols: offered(&p.Session), WriteBufferPool: opts.buffers,
+	}
+	asked := time.Now()
+	play.Outcome.Peer = u.Host
+	ws, response, err := dialer.DialContext(ctx, u.String(), headers)
+	now := time.Now()
+	if err != nil && response == nil {
+		err = fmt.Errorf("%w: connect to %s: %w", ErrReach, u.Redacted(), err)
+		play.fail(now, &Mismatch{Kind: Handshake, Text: err.Error()}, nil)
+		return play.Outcome, err
+	}
+	opts.meter.connected(now.Sub(asked))
+	if ok := play.answered(response, ws != nil); !ok || ws == nil {
+		if ws != nil {
+			_ = ws.Close()
+		}
+		return play.Outcome, nil
+	}
+	c := newMeteredConn(ws, tape.Server, opts.messageBytes(), l, opts.meter)
+	defer c.Close()
+	if l != nil {
+		_ = l.stage.Response(ctx, &tape.Response{Status: response.StatusCode, Headers: lines(response.Header)})
+	}
+	l.opened(c, ws.Subprotocol())
+	play.opts.Decide = l.decider(ctx)
+	play.Open(now, headerValues(lines(response.Header)))
+	d := driver{play: play, conn: c, words: opts.Words}
+	d.finish(ctx, opts.Takeover, nil)
+	return play.Outcome, nil
+}
+
+// answered compares the server's answer to the handshake with the recorded one.
+func (p *Play) answered(response *http.Response, open bool) bool {
+	now, recorded := time.Now(), &p.plan.Session
+	m := &Mismatch{Kind: Handshake}
+	switch got := response.Header.Get("Sec-WebSocket-Protocol"); {
+	case response.StatusCode != recorded.Status:
+		m.Text = fmt.Sprintf("the server should have answered the handshake with %d, but answered %d", recorded.Status, response.StatusCode)
+	case open && got != recorded.Subprotocol:
+		m.Text = fmt.Sprintf("the server should have chosen the subprotocol %q, but chose %q", recorded.Subprotocol, got)
+	case !open && recorded.Status == http.StatusSwitchingProtocols:
+		m.Text = "the server's answer to the handshake is not valid"
+	default:
+		if !open {
+			p.run.mark(Ref{p.plan.index, 0}, now)
+		}
+		return true
+	}
+	body, _ := io.ReadAll(io.LimitReader(response.Body, 1024)) // the dialer has read it already
+	if body = bytes.TrimSpace(body); !open && len(body) > 0 {
+		m.Received = &tape.Content{Op: tape.Text, Payload: body, Len: uint64(len(body))}
+	}
+	p.fail(now, m, nil)
+	return p.verdict == nil
+}
+
+// waitToOpen waits until the sessions before have come as far as on the tape.
+func waitToOpen(ctx context.Context, run *Run, p *Plan) bool {
+	for {
+		changed := run.Changed()
+		if run.mayOpen(p) {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// url is where a session's client connects.
+func (l *Live) url(base *url.URL, recorded string) (*url.URL, error) {
+	u := *base
+	if (u.Path == "" || u.Path == "/") && u.RawQuery == "" || u.RawQuery == "" {
+		text, err := l.target(recorded)
+		if err != nil {
+			return nil, err
+		}
+		asked, err := url.ParseRequestURI(text)
+		if err != nil {
+			return nil, fmt.Errorf("the recording asked for %q, which is not a path: %w", text, err)
+		}
+		if u.Path == "" || u.Path == "/" {
+			u.Path, u.RawPath = asked.Path, asked.RawPath
+		}
+		u.RawQuery = asked.RawQuery
+	}
+	return &u, nil
+}
+
+// offered are the subprotocols that the recorded client offered.
+func offered(s *tape.Session) (out []string) {
+	for _, h := range s.Handshake.Request.Headers {
+		if http.CanonicalHeaderKey(h[0]) == "Sec-Websocket-Protocol" {
+			out = append(out, websocket.Subprotocols(&http.Request{Header: http.Header{"Sec-Websocket-Protocol": {h[1]}}})...)
+		}
+	}
+	if s.Subprotocol != "" && !slices.Contains(out, s.Subprotocol) {
+		out = append(out, s.Subprotocol)
+	}
+	return out
+}
+
+func request(u *url.URL, headers http.Header) tape.Request {
+	return tape.Request{Method: http.MethodGet, Target: u.RequestURI(), Headers: lines(headers)}
+}

@@ -1,0 +1,282 @@
+package replay
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// seg is one step down into a JSON document: a key of an object or an index of
+// an array.
+type seg struct {
+	key     string
+	index   int
+	isIndex bool
+}
+
+// path is the place of a value in a JSON document.
+type path []seg
+
+// String writes a path as $.a[0]["odd key"].b.
+func (p path) String() string {
+	b := []byte{'$'}
+	for _, s := range p {
+		switch {
+		case s.isIndex:
+			b = append(strconv.AppendInt(append(b, '['), int64(s.index), 10), ']')
+		case plainKey(s.key):
+			b = append(append(b, '.'), s.key...)
+		default:
+			b = append(appendKey(append(b, '['), s.key), ']')
+		}
+	}
+	return string(b)
+}
+
+// plainKey reports whether a key needs no quotes.
+func plainKey(key string) bool {
+	for i := range len(key) {
+		if c := key[i]; !isLetter(c) && c != '_' && (i == 0 || !isDigit(c)) {
+			return false
+		}
+	}
+	return key != ""
+}
+
+// appendKey appends a key as a JSON string that shows on any terminal; a byte
+// that is not UTF-8 as \xff, which JSON does not have.
+func appendKey(b []byte, key string) []byte {
+	b = append(b, '"')
+	for i, r := range key {
+		switch {
+		case r == '"' || r == '\\':
+			b = append(b, '\\', byte(r))
+		case r == utf8.RuneError && !strings.HasPrefix(key[i:], "\uFFFD"):
+			b = fmt.Appendf(b, `\x%02x`, key[i])
+		case unicode.IsPrint(r):
+			b = utf8.AppendRune(b, r)
+		default:
+			for _, u := range utf16.Encode([]rune{r}) {
+				b = fmt.Appendf(b, `\u%04x`, u)
+			}
+		}
+	}
+	return append(b, '"')
+}
+
+// pattern names places in JSON documents: the path of one, or one with * for any
+// key or index and ..key for a key at any depth.
+type pattern struct {
+	text  string
+	parts []patternPart
+}
+
+type patternPart struct {
+	seg
+	any  bool // whatever key or index is there
+	deep bool // here or anywhere below
+}
+
+// String returns the pattern as it was given.
+func (p *pattern) String() string { return p.text }
+
+// covers reports whether a place is one that the pattern names, or lies below one.
+func (p *pattern) covers(at path) bool { return p.match(at, true) }
+
+// exactly reports whether a place is one that the pattern names.
+func (p *pattern) exactly(at path) bool { return p.match(at, false) }
+
+// match takes each part at the first place where it fits, and after a miss goes
+// back to the last ..key alone, as globs do: what stands before it fits already.
+func (p *pattern) match(at path, below bool) bool {
+	part, depth := 0, 0
+	deep, deepAt := -1, 0 // the last ..key, and where it was tried
+	for {
+		switch {
+		case part == len(p.parts) && (below || depth == len(at)):
+			return true
+		case part < len(p.parts) && depth < len(at):
+			q := &p.parts[part]
+			if q.deep {
+				deep, deepAt = part, depth
+			}
+			if q.any || q.seg == at[depth] {
+				part++
+				depth++
+				continue
+			}
+		}
+		if deepAt++; deep < 0 || deepAt >= len(at) {
+			return false
+		}
+		part, depth = deep, deepAt
+	}
+}
+
+// parsePattern reads $, .key, ["key"], ['key'], [n], [*], .* and ..key.
+func parsePattern(text string) (*pattern, error) {
+	p := &pattern{text: text}
+	r := patternReader{text: text}
+	if !r.skip("$") {
+		return nil, r.errorf("a pattern begins with $, like $.price or $.items[*].id")
+	}
+	for r.at < len(text) {
+		part, err := r.part()
+		if err != nil {
+			return nil, err
+		}
+		p.parts = append(p.parts, part)
+	}
+	return p, nil
+}
+
+type patternReader struct {
+	text string
+	at   int
+}
+
+// errorf tells what is wrong where the reader stands.
+func (r *patternReader) errorf(format string, args ...any) error {
+	text := r.text
+	if len(text) > 200 {
+		text = text[:200]
+	}
+	return fmt.Errorf("pattern %q, column %d: %s", text, utf8.RuneCountInString(r.text[:r.at])+1, fmt.Sprintf(format, args...))
+}
+
+func (r *patternReader) skip(what string) bool {
+	if strings.HasPrefix(r.text[r.at:], what) {
+		r.at += len(what)
+		return true
+	}
+	return false
+}
+
+func (r *patternReader) part() (part patternPart, err error) {
+	switch {
+	case r.skip(".."):
+		part.deep = true
+		if strings.HasPrefix(r.text[r.at:], "*") {
+			return part, r.errorf("after .. comes a key, like ..id; below a place everything is meant anyway")
+		}
+		if strings.HasPrefix(r.text[r.at:], `["`) || strings.HasPrefix(r.text[r.at:], `['`) {
+			r.at++
+			err = r.quoted(&part)
+		} else {
+			err = r.key(&part)
+		}
+	case r.skip(".*"), r.skip("[*]"):
+		part.any = true
+	case r.skip("."):
+		err = r.key(&part)
+	case r.skip("["):
+		if strings.HasPrefix(r.text[r.at:], `"`) || strings.HasPrefix(r.text[r.at:], `'`) {
+			err = r.quoted(&part)
+		} else {
+			err = r.number(&part)
+		}
+	default:
+		err = r.errorf(`expected . or [, like .price, ["odd key"], [0], [*], .* or ..id`)
+	}
+	return part, err
+}
+
+// key reads a key without quotes.
+func (r *patternReader) key(part *patternPart) error {
+	rest := r.text[r.at:]
+	n := strings.IndexFunc(rest, func(c rune) bool {
+		return c != '_' && c != '-' && c != '$' && c != '@' && !unicode.IsLetter(c) && !unicode.IsDigit(c) && !unicode.IsMark(c)
+	})
+	if n < 0 {
+		n = len(rest)
+	}
+	if n == 0 {
+		return r.errorf(`expected a key of letters, digits, _ and -; others in quotes, like ["odd key"]`)
+	}
+	part.key = rest[:n]
+	r.at += n
+	return nil
+}
+
+func (r *patternReader) number(part *patternPart) error {
+	rest := r.text[r.at:]
+	digits, _, closed := strings.Cut(rest, "]")
+	n, err := strconv.Atoi(digits)
+	if !closed || err != nil || digits != strconv.Itoa(n) || n < 0 {
+		return r.errorf(`expected an index from 0, * or a key in quotes, and ], like [0], [*] or ["odd key"]`)
+	}
+	part.index, part.isIndex = n, true
+	r.at += len(digits) + 1
+	return nil
+}
+
+// quoted reads a key in quotes with JSON's escapes, and the bracket behind it.
+func (r *patternReader) quoted(part *patternPart) error {
+	start := r.at
+	quote := r.text[r.at]
+	r.at++
+	var key []byte
+	for r.at < len(r.text) {
+		c := r.text[r.at]
+		switch {
+		case c == quote:
+			r.at++
+			if !r.skip("]") {
+				return r.errorf("expected ] after the key")
+			}
+			part.key = string(key)
+			return nil
+		case c != '\\':
+			key = append(key, c)
+			r.at++
+		default:
+			var ok bool
+			if key, ok = r.escape(key); !ok {
+				return r.errorf(`expected one of the escapes \" \' \\ \/ \b \f \n \r \t \u00e9 \xff`)
+			}
+		}
+	}
+	r.at = start
+	return r.errorf("the key's closing %c is missing", quote)
+}
+
+// escape reads one escape and appends what it stands for.
+func (r *patternReader) escape(key []byte) ([]byte, bool) {
+	rest := r.text[r.at:]
+	if len(rest) < 2 {
+		return key, false
+	}
+	if i := strings.IndexByte(`"'\/bfnrt`, rest[1]); i >= 0 {
+		r.at += 2
+		return append(key, "\"'\\/\b\f\n\r\t"[i]), true
+	}
+	if b, ok := hexEscape(rest, `\x`, 2); ok {
+		r.at += 4
+		return append(key, byte(b)), true
+	}
+	c, ok := hexEscape(rest, `\u`, 4)
+	if !ok {
+		return key, false
+	}
+	r.at += 6
+	if low, ok := hexEscape(rest[6:], `\u`, 4); ok && utf16.IsSurrogate(c) {
+		if pair := utf16.DecodeRune(c, low); pair != unicode.ReplacementChar {
+			r.at += 6
+			c = pair
+		}
+	}
+	return utf8.AppendRune(key, c), true // a lone surrogate becomes U+FFFD, as in encoding/json
+}
+
+// hexEscape reads an escape of so many hexadecimal digits.
+func hexEscape(s, prefix string, digits int) (rune, bool) {
+	s, ok := strings.CutPrefix(s, prefix)
+	if !ok || len(s) < digits {
+		return 0, false
+	}
+	v, err := strconv.ParseUint(s[:digits], 16, 16)
+	return rune(v), err == nil
+}

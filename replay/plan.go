@@ -1,0 +1,257 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/wstape/wstape/record"
+	"github.com/wstape/wstape/tape"
+)
+
+// ErrNothing says that a recording holds nothing that could be played.
+var ErrNothing = errors.New("there is nothing to replay")
+
+// Step is one thing that happens in a session as the player sees it: a message,
+// a ping, or how the session ended.
+type Step struct {
+	N    int           // from 1
+	Seq  uint64        // of its first frame on the tape; 0 for an ending without a frame
+	T    time.Duration // since the recorded session began
+	From tape.Side
+	tape.Content
+	Ending *tape.Ending // how the connection ended, of the last step; nil of all others
+	Gap    *tape.Gap    // a hole in the recording: nothing after it can be played
+
+	// After is the last step of the other side that must have come before the
+	// player sends this one; 0 if only the handshake must.
+	After int
+	// Across names steps of other sessions that must be over before the player
+	// sends this one.
+	Across []Ref
+
+	view    view
+	sources []source // where it may hold what the live peer chose
+	uses    []use    // where what the player sends repeats what the live peer chose
+}
+
+// Ref names a step of one session of a recording, or its opening (step 0).
+type Ref struct {
+	Session int // index in the recording
+	Step    int
+}
+
+// message reports whether the step is a text or binary message.
+func (s *Step) message() bool { return s.Ending == nil && s.Gap == nil && !s.Op.Control() }
+
+// Plan is what one side of a recorded session does, and what it expects of the
+// other side: the session's steps in the order of the tape. It is not changed
+// after it was made, and may be played any number of times at once.
+type Plan struct {
+	Name    string    // as people name the session
+	Role    tape.Side // whom the player stands for
+	Session tape.Session
+	Steps   []Step
+	Opens   []Ref    // what must be over in other sessions before this one begins, of a fake client
+	Notes   []string // what of the recording is not played, and why
+
+	index  int   // in its recording
+	opened slots // what of the handshake the live peer chose
+	rules  *rules
+}
+
+// Source names a session to be played.
+type Source struct {
+	Reader record.Reader
+	N      uint64
+	Name   string // as people name it, "session 3"
+}
+
+// Recording is some sessions that are played together, and the order between
+// them. Like its plans it may be played any number of times at once.
+type Recording struct {
+	Role  tape.Side
+	Plans []*Plan
+
+	links *links
+}
+
+// Load reads sessions and derives their causal order, for a player that stands
+// for role. Rules of the options hold for all of them; those that a cassette
+// carries hold for its own session.
+func Load(ctx context.Context, role tape.Side, sources []Source, opts Matching) (*Recording, error) {
+	if len(sources) == 0 {
+		return nil, ErrNothing
+	}
+	r := &Recording{Role: role}
+	for i, src := range sources {
+		p, err := newPlan(ctx, role, src, opts)
+		if err != nil {
+			return nil, fmt.Errorf("prepare %s: %w", src.Name, err)
+		}
+		p.index = i
+		r.Plans = append(r.Plans, p)
+	}
+	r.links = findLinks(r)
+	r.order()
+	return r, nil
+}
+
+func newPlan(ctx context.Context, role tape.Side, src Source, opts Matching) (*Plan, error) {
+	entry, err := src.Reader.Session(ctx, src.N)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{Name: src.Name, Role: role, Session: entry.Session}
+	if p.Session.Status == 0 {
+		p.Session.Status = 101 // written by hand
+	}
+	if p.rules, err = opts.rules(entry.Rules); err != nil {
+		return nil, err
+	}
+	if p.Session.Status != 101 {
+		return p, nil
+	}
+	b := planner{plan: p}
+	for line, err := range record.Lines(ctx, src.Reader, src.N, record.ReadOptions{}) {
+		if err != nil {
+			return nil, err
+		}
+		if !b.line(line) {
+			break
+		}
+	}
+	b.finish()
+	return p, nil
+}
+
+// planner turns a session's lines into steps.
+type planner struct {
+	plan    *Plan
+	last    [2]int // last step of each side
+	left    map[string]int
+	pinged  map[string]bool // payloads of the peer's pings, which are answered without a step
+	stopped bool
+}
+
+// onLeg returns what of a message was to be seen on the leg on which the player
+// stands: of its own side what went out, of the other what came in.
+func onLeg(m *tape.Message, role tape.Side) (c tape.Content, ok bool) {
+	switch {
+	case m.From == role:
+		return m.Content, m.Fate != tape.Dropped
+	case m.Fate == tape.Injected:
+		return c, false
+	case m.Fate == tape.Edited && m.Received != nil:
+		return *m.Received, true
+	}
+	return m.Content, true
+}
+
+// line adds what a line of the tape tells; false after the last step.
+func (b *planner) line(l *tape.Line) bool {
+	if l.Gap != nil {
+		gap := *l.Gap
+		b.add(Step{T: l.T, From: b.plan.Role.Other(), Gap: &gap})
+		b.stopped = true
+		return false
+	}
+	m := l.Message
+	if m == nil {
+		return true
+	}
+	c, ok := onLeg(m, b.plan.Role)
+	if !ok {
+		return true
+	}
+	s := Step{Seq: m.Seq, T: m.T, From: m.From, Content: c}
+	switch {
+	case m.Partial:
+		b.leave("never ended")
+	case m.Error != "" && m.Fate != tape.Edited || m.ReceivedError != "" && m.From != b.plan.Role:
+		s.Gap = &tape.Gap{Frames: uint64(max(1, len(m.Frames))), Bytes: m.WireLen, Why: "a message could not be read: " + m.Error + m.ReceivedError}
+		b.add(s)
+		b.stopped = true
+		return false
+	case c.Op == tape.Close:
+		code, reason, ok := tape.ParseClose(c.Payload)
+		if !ok {
+			code, reason = 1002, ""
+			b.leave("a close frame whose payload is not valid, played as 1002")
+		}
+		from := m.From
+		s.Ending = &tape.Ending{Kind: tape.EndClose, Code: code, Reason: reason, From: &from}
+		b.add(s)
+		b.stopped = true
+		return false
+	case c.Op == tape.Ping && m.From != b.plan.Role:
+		b.pinged = set(b.pinged, string(c.Payload))
+	case c.Op == tape.Pong && (m.From != b.plan.Role || b.pinged[string(c.Payload)]):
+		// the answers to pings are the library's, on both sides
+	case c.Op == tape.OpRaw || c.Op.Reserved():
+		b.leave("of a reserved opcode, or not WebSocket at all")
+	default:
+		b.add(s)
+	}
+	return true
+}
+
+func set(m map[string]bool, key string) map[string]bool {
+	if m == nil {
+		m = map[string]bool{}
+	}
+	m[key] = true
+	return m
+}
+
+// leave counts what is not played.
+func (b *planner) leave(why string) {
+	if b.left == nil {
+		b.left = map[string]int{}
+	}
+	if b.left[why]++; b.left[why] == 1 {
+		b.plan.Notes = append(b.plan.Notes, why)
+	}
+}
+
+func (b *planner) add(s Step) {
+	p := b.plan
+	s.N = len(p.Steps) + 1
+	s.After = b.last[p.Role.Other()]
+	b.last[s.From] = s.N
+	s.view = look(&s.Content)
+	p.Steps = append(p.Steps, s)
+}
+
+// finish adds the ending, where it was no close frame.
+func (b *planner) finish() {
+	p := b.plan
+	for i, why := range p.Notes {
+		p.Notes[i] = fmt.Sprintf("not played: %s %s", many(b.left[why], "message"), why)
+	}
+	if b.stopped {
+		return
+	}
+	e := p.Session.Ending
+	switch {
+	case e == nil:
+		p.Notes = append(p.Notes, fmt.Sprintf("the recording is %s: it does not say how the session ended", p.Session.State))
+	case e.From == nil:
+		// nobody's doing, or a cassette written by hand that says nothing
+	case e.Kind == tape.EndEOF, e.Kind == tape.EndReset:
+		ending := *e
+		b.add(Step{T: p.Session.Duration, From: *e.From, Ending: &ending})
+	case e.Kind != tape.EndClose:
+		p.Notes = append(p.Notes, fmt.Sprintf("the recording ended with %s (%s), which is not played", e.Kind, e.Why))
+	}
+}
+
+func many(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func sessionName(n uint64) string { return fmt.Sprintf("session %d", n) }
