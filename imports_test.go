@@ -29,11 +29,13 @@ func mayImport() map[string][]string {
 		"internal/wstest":  {"tape", "internal/wire"},
 		"proxy":            {"tape", "internal/wire"},
 		"script":           {"tape"},
-		"replay":           {"tape", "record"},
+		"replay":           {"tape", "record", "internal/wire"},
 		"record":           {"tape", "internal/wire"},
 		"record/boltstore": {"tape", "record"},
 		"record/remote":    {"tape", "record"},
 		"record/storetest": {"tape", "record"},
+
+		"examples/testing/go": {"replay", "record", "tape"},
 	}
 }
 
@@ -46,7 +48,7 @@ func doors() map[string][]string {
 		"github.com/spf13/pflag":        {"internal/cli"},
 		"go.etcd.io/bbolt":              {"record/boltstore"},
 		"github.com/klauspost/compress": {"internal/wire", "record"},
-		"github.com/gorilla/websocket":  {"internal/demo", "internal/wstest", "replay", "bench"},
+		"github.com/gorilla/websocket":  {"internal/demo", "internal/wstest", "replay", "bench", "examples/testing/go"},
 		"github.com/google/uuid":        {"record"},
 		"github.com/HdrHistogram":       {"replay"},
 		"github.com/dop251/goja":        {"script"},

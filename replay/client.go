@@ -66,7 +66,7 @@ func drive(ctx context.Context, run *Run, p *Plan, to *Dialing, opts *Options) (
 	started := time.Now()
 	play.opened, play.Outcome.Started = started, started
 	defer func() { play.Outcome.Duration = time.Since(started) }()
-	if !waitToOpen(ctx, run, p) {
+	if !waitToOpen(ctx, run, p, opts.Pace) {
 		play.Abort(time.Now(), "the replay was stopped before this session began")
 		return play.Outcome, nil
 	}
@@ -94,13 +94,9 @@ func drive(ctx context.Context, run *Run, p *Plan, to *Dialing, opts *Options) (
 		}
 		headers = fields(asked.Headers)
 	}
-	dialer := websocket.Dialer{
-		NetDialContext: to.Dial, TLSClientConfig: to.TLS, HandshakeTimeout: play.opts.Timeout, EnableCompression: compressed(&p.Session),
-		Subprotocols: offered(&p.Session), WriteBufferPool: opts.buffers,
-	}
 	asked := time.Now()
 	play.Outcome.Peer = u.Host
-	ws, response, err := dialer.DialContext(ctx, u.String(), headers)
+	ws, response, err := opts.dial(ctx, to, u, &p.Session, headers)
 	now := time.Now()
 	if err != nil && response == nil {
 		err = fmt.Errorf("%w: connect to %s: %w", ErrReach, u.Redacted(), err)
@@ -125,6 +121,33 @@ func drive(ctx context.Context, run *Run, p *Plan, to *Dialing, opts *Options) (
 	d := driver{play: play, conn: c, words: opts.Words}
 	d.finish(ctx, opts.Takeover, nil)
 	return play.Outcome, nil
+}
+
+// dial opens a connection. Of a refusal there is a response and no socket.
+func (o *Options) dial(ctx context.Context, to *Dialing, u *url.URL, session *tape.Session, headers http.Header) (socket, *http.Response, error) {
+	if o.Wire {
+		s, response, err := dialWire(ctx, to, u, session, headers, o.handshakeTimeout())
+		if s == nil {
+			return nil, response, err // no typed nil
+		}
+		return s, response, nil
+	}
+	dialer := websocket.Dialer{
+		NetDialContext: to.Dial, TLSClientConfig: to.TLS, HandshakeTimeout: o.handshakeTimeout(), EnableCompression: compressed(session),
+		Subprotocols: offered(session), WriteBufferPool: o.buffers,
+	}
+	ws, response, err := dialer.DialContext(ctx, u.String(), headers)
+	if ws == nil {
+		return nil, response, err // no typed nil
+	}
+	return ws, response, err
+}
+
+func (o *Options) handshakeTimeout() time.Duration {
+	if o.Timeout > 0 {
+		return o.Timeout
+	}
+	return DefaultTimeout
 }
 
 // answered compares the server's answer to the handshake with the recorded one.
@@ -153,14 +176,22 @@ func (p *Play) answered(response *http.Response, open bool) bool {
 }
 
 // waitToOpen waits until the sessions before have come as far as on the tape.
-func waitToOpen(ctx context.Context, run *Run, p *Plan) bool {
+func waitToOpen(ctx context.Context, run *Run, p *Plan, pace Pace) bool {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
 	for {
 		changed := run.Changed()
-		if run.mayOpen(p) {
+		due, ok := run.opens(p, pace)
+		if ok && !time.Now().Before(due) {
 			return true
+		}
+		if timer.Stop(); ok {
+			timer.Reset(time.Until(due))
+			changed = nil
 		}
 		select {
 		case <-changed:
+		case <-timer.C:
 		case <-ctx.Done():
 			return false
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/wstape/wstape/record"
 	"github.com/wstape/wstape/tape"
 )
 
@@ -27,30 +28,32 @@ type event struct {
 
 // conn is a live connection. One goroutine reads it; Close waits for that.
 type conn struct {
-	ws      *websocket.Conn
+	ws      socket
 	leg     *leg      // nil if there is no stage
 	from    tape.Side // who sits at the other end
 	meter   *meter    // nil if nothing is measured
 	writing sync.Mutex
 	events  chan event
+	over    chan struct{} // closed when no more events will come
 	quit    chan struct{}
 	stopped sync.Once
 	reading sync.WaitGroup
 }
 
 // newConn takes over a connection to a peer, whose messages may have limit bytes.
-func newConn(ws *websocket.Conn, from tape.Side, limit int64, l *leg) *conn {
+func newConn(ws socket, from tape.Side, limit int64, l *leg) *conn {
 	return newMeteredConn(ws, from, limit, l, nil)
 }
 
 // newMeteredConn is newConn with a meter that counts the messages.
-func newMeteredConn(ws *websocket.Conn, from tape.Side, limit int64, l *leg, m *meter) *conn {
-	c := &conn{ws: ws, leg: l, from: from, meter: m, events: make(chan event), quit: make(chan struct{})}
+func newMeteredConn(ws socket, from tape.Side, limit int64, l *leg, m *meter) *conn {
+	c := &conn{ws: ws, leg: l, from: from, meter: m, events: make(chan event), over: make(chan struct{}), quit: make(chan struct{})}
 	ws.SetReadLimit(limit)
 	ws.SetCloseHandler(func(int, string) error { return nil }) // answered when the player knows how
 	c.reading.Add(1)
 	go func() {
 		defer c.reading.Done()
+		defer close(c.over)
 		c.read()
 	}()
 	return c
@@ -94,6 +97,20 @@ func endingOf(err error) *tape.Ending {
 		return &tape.Ending{Kind: tape.EndReset}
 	}
 	return &tape.Ending{Kind: tape.EndError, Why: err.Error()}
+}
+
+// play sends a step: as its frames were on the wire where that is possible.
+func (c *conn) play(s *Step, payload []byte, p *Plan) error {
+	if w, ok := c.ws.(*wireSocket); ok && c.leg == nil {
+		if written, err := w.writeStep(s, payload, record.Compression(&p.Session)); written {
+			c.meter.sent(len(payload))
+			return err
+		}
+	}
+	if s.Op.Reserved() || s.Op == tape.OpRaw {
+		return nil // only frames as they were could say this
+	}
+	return c.send(s.Op, payload)
 }
 
 // send sends what the player has to say, by way of the stage.
@@ -145,6 +162,18 @@ func (c *conn) end(ctx context.Context, e *tape.Ending) {
 	}
 }
 
+// leave ends the connection as a step says: with its close frame as it was on
+// the wire where that is possible.
+func (c *conn) leave(ctx context.Context, e *tape.Ending, s *Step) {
+	if w, ok := c.ws.(*wireSocket); ok && s != nil && e.Kind == tape.EndClose {
+		if written, _ := w.writeStep(s, s.Payload, w.deflate); written {
+			c.drain(ctx)
+			return
+		}
+	}
+	c.end(ctx, e)
+}
+
 // drain reads on until the peer has ended the connection, for a while.
 func (c *conn) drain(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, closeWait)
@@ -155,6 +184,8 @@ func (c *conn) drain(ctx context.Context) {
 			if e.ending != nil {
 				return
 			}
+		case <-c.over: // the peer had ended it already
+			return
 		case <-ctx.Done():
 			return
 		}

@@ -43,7 +43,7 @@ func (d *driver) run(ctx context.Context) (live bool, unmatched []tape.Content) 
 		a := d.play.Next(time.Now())
 		switch {
 		case a.Send != nil:
-			if err := d.conn.send(a.Send.Op, a.Payload); err != nil {
+			if err := d.conn.play(a.Send, a.Payload, d.play.plan); err != nil {
 				d.lost(ctx, err)
 				continue
 			}
@@ -51,7 +51,7 @@ func (d *driver) run(ctx context.Context) (live bool, unmatched []tape.Content) 
 			continue
 		case a.End != nil:
 			d.play.ending = *a.End
-			d.conn.end(ctx, a.End)
+			d.conn.leave(ctx, a.End, a.Last)
 			return false, nil
 		case a.Live:
 			return true, d.play.unmatched

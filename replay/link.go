@@ -182,7 +182,7 @@ func (f *linkFinder) byID(s *Step, i int, l *leaf, e Ref, peer bool) bool {
 	if l.text == "" || !idLike(key) || len(tokens(l.scalar)) > 0 {
 		return false
 	}
-	k := idKey{e.Session, strings.ToLower(key), string(l.kind) + l.text}
+	k := idKey{e.Session, strings.ToLower(key) + counter(s, l), string(l.kind) + l.text}
 	place := l.path.String()
 	known := f.ids[k]
 	found := slices.IndexFunc(known, func(u idUse) bool { return u.place == place })
@@ -205,6 +205,20 @@ func (f *linkFinder) byID(s *Step, i int, l *leaf, e Ref, peer bool) bool {
 		f.place(s, at, peer)
 	}
 	return true
+}
+
+// counter tells apart who counts the number of a Socket.IO packet: each side
+// counts its own events (types 2 and 5), and the other side's acknowledgement
+// (3 and 6) repeats the number.
+func counter(s *Step, l *leaf) string {
+	if l.path[0].key != "(id)" {
+		return ""
+	}
+	who := s.From
+	if kind := s.view.leaves[0].text; strings.HasSuffix(kind, "3") || strings.HasSuffix(kind, "6") {
+		who = who.Other()
+	}
+	return " of the " + who.String()
 }
 
 // prune forgets sources whose value nobody repeats: they are compared like

@@ -135,7 +135,7 @@ func (r *LoadReport) WriteText(w io.Writer) error {
 		for _, d := range row.l.figures() {
 			text := "-"
 			if row.l.Count() > 0 {
-				text = shortTime(d)
+				text = threeDigits(d)
 			}
 			fmt.Fprintf(t, "%s\t", text)
 		}
@@ -184,6 +184,15 @@ func paceText(p Pace) string {
 // figures are the columns of a report: the mean, percentiles and the slowest.
 func (l Latency) figures() []time.Duration {
 	return []time.Duration{l.Mean(), l.At(50), l.At(90), l.At(99), l.At(99.9), l.Max()}
+}
+
+// threeDigits writes a time as precisely as it was measured.
+func threeDigits(d time.Duration) string {
+	unit := time.Microsecond
+	for d >= 1000*unit {
+		unit *= 10
+	}
+	return d.Round(unit).String()
 }
 
 func (v *Verdict) line() string {
@@ -257,7 +266,7 @@ type latencyJSON struct {
 	P50   *seconds `json:"p50,omitempty"`
 	P90   *seconds `json:"p90,omitempty"`
 	P99   *seconds `json:"p99,omitempty"`
-	P999  *seconds `json:"p99.9,omitempty"`
+	P999  *seconds `json:"p999,omitempty"`
 	Max   *seconds `json:"max,omitempty"`
 }
 

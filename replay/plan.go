@@ -31,9 +31,11 @@ type Step struct {
 	// sends this one.
 	Across []Ref
 
-	view    view
-	sources []source // where it may hold what the live peer chose
-	uses    []use    // where what the player sends repeats what the live peer chose
+	frames     []tape.Frame // of what the player sends, as they were on the wire, with Matching.Wire; empty if they went out inside of another message
+	compressed bool         // its frames are
+	view       view
+	sources    []source // where it may hold what the live peer chose
+	uses       []use    // where what the player sends repeats what the live peer chose
 }
 
 // Ref names a step of one session of a recording, or its opening (step 0).
@@ -113,7 +115,7 @@ func newPlan(ctx context.Context, role tape.Side, src Source, opts Matching) (*P
 	if p.Session.Status != 101 {
 		return p, nil
 	}
-	b := planner{plan: p}
+	b := planner{plan: p, wire: opts.Wire}
 	for line, err := range record.Lines(ctx, src.Reader, src.N, record.ReadOptions{}) {
 		if err != nil {
 			return nil, err
@@ -123,12 +125,53 @@ func newPlan(ctx context.Context, role tape.Side, src Source, opts Matching) (*P
 		}
 	}
 	b.finish()
+	if opts.Wire {
+		return p, p.addFrames(ctx, src)
+	}
 	return p, nil
+}
+
+// addFrames reads the frames of what the player sends.
+func (p *Plan) addFrames(ctx context.Context, src Source) error {
+	bySeq := map[uint64]*Step{}
+	for i := range p.Steps {
+		if s := &p.Steps[i]; s.From == p.Role && s.Seq > 0 {
+			bySeq[s.Seq] = s
+		}
+	}
+	var open *Step // whose message is fragmented and not at its end
+	for f, err := range record.Frames(ctx, src.Reader, src.N, record.ReadOptions{}) {
+		if err != nil {
+			return err
+		}
+		if f.From != p.Role || f.Leg == tape.LegIn {
+			continue
+		}
+		s := bySeq[f.Seq]
+		data := !f.Opcode.Control() && f.Opcode != tape.OpRaw
+		switch {
+		case open != nil:
+			open.frames = append(open.frames, *f)
+			if s != nil {
+				s.frames = []tape.Frame{}
+			}
+			if data && f.Fin {
+				open = nil
+			}
+		case s != nil:
+			s.frames, s.compressed = []tape.Frame{*f}, f.RSV&4 != 0
+			if data && !f.Fin {
+				open = s
+			}
+		}
+	}
+	return nil
 }
 
 // planner turns a session's lines into steps.
 type planner struct {
 	plan    *Plan
+	wire    bool
 	last    [2]int // last step of each side
 	left    map[string]int
 	pinged  map[string]bool // payloads of the peer's pings, which are answered without a step
@@ -166,9 +209,14 @@ func (b *planner) line(l *tape.Line) bool {
 		return true
 	}
 	s := Step{Seq: m.Seq, T: m.T, From: m.From, Content: c}
+	if len(m.Frames) > 1 && m.From == b.plan.Role && !b.wire {
+		b.leave("played in one frame, where there were several on the tape: --wire plays them as they were")
+	}
 	switch {
+	case b.wire && m.From == b.plan.Role && (m.Partial || c.Op == tape.OpRaw || c.Op.Reserved()):
+		b.add(s) // whatever it is, its frames are played
 	case m.Partial:
-		b.leave("never ended")
+		b.leave("not played: on the tape it never ended")
 	case m.Error != "" && m.Fate != tape.Edited || m.ReceivedError != "" && m.From != b.plan.Role:
 		s.Gap = &tape.Gap{Frames: uint64(max(1, len(m.Frames))), Bytes: m.WireLen, Why: "a message could not be read: " + m.Error + m.ReceivedError}
 		b.add(s)
@@ -177,8 +225,9 @@ func (b *planner) line(l *tape.Line) bool {
 	case c.Op == tape.Close:
 		code, reason, ok := tape.ParseClose(c.Payload)
 		if !ok {
-			code, reason = 1002, ""
-			b.leave("a close frame whose payload is not valid, played as 1002")
+			if code, reason = 1002, ""; !b.wire || m.From != b.plan.Role {
+				b.leave("played as close 1002: its payload is not valid")
+			}
 		}
 		from := m.From
 		s.Ending = &tape.Ending{Kind: tape.EndClose, Code: code, Reason: reason, From: &from}
@@ -190,7 +239,7 @@ func (b *planner) line(l *tape.Line) bool {
 	case c.Op == tape.Pong && (m.From != b.plan.Role || b.pinged[string(c.Payload)]):
 		// the answers to pings are the library's, on both sides
 	case c.Op == tape.OpRaw || c.Op.Reserved():
-		b.leave("of a reserved opcode, or not WebSocket at all")
+		b.leave("not played: of a reserved opcode, or not WebSocket at all")
 	default:
 		b.add(s)
 	}
@@ -228,7 +277,10 @@ func (b *planner) add(s Step) {
 func (b *planner) finish() {
 	p := b.plan
 	for i, why := range p.Notes {
-		p.Notes[i] = fmt.Sprintf("not played: %s %s", many(b.left[why], "message"), why)
+		p.Notes[i] = many(b.left[why], "message") + " " + why
+	}
+	if c := record.Compression(&p.Session); c.On && c.NoTakeover != [2]bool{true, true} && !b.wire {
+		p.Notes = append(p.Notes, "compressed messages are played without context takeover")
 	}
 	if b.stopped {
 		return

@@ -3,6 +3,7 @@ package replay
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/wstape/wstape/tape"
@@ -86,6 +87,7 @@ type Action struct {
 	Send    *Step // send this step with Payload, and say so with Sent
 	Payload []byte
 	End     *tape.Ending // end the connection so
+	Last    *Step        // with End: the step that it is, if it is one
 	Live    bool         // go on live with the upstream, or with what else takes over
 	Done    bool         // nothing is left to do: the peer has ended it
 	// Until is when to ask again if nothing comes before.
@@ -189,10 +191,13 @@ func (p *Play) Next(now time.Time) Action {
 
 // own says what to do about a step of the player that all before it is over for.
 func (p *Play) own(s *Step, now time.Time) (a Action, blocked bool) {
+	// Of all that comes before it, what was last on the tape is the anchor.
+	recorded, anchor := p.plan.Session.Started.Add(s.T), p.plan.Session.Started
 	due := p.opened.Add(p.opts.Pace.after(s.T))
 	if s.After > 0 {
 		prior := s.After - 1
-		due = p.times[prior].Add(p.opts.Pace.after(s.T - p.plan.Steps[prior].T))
+		anchor = anchor.Add(p.plan.Steps[prior].T)
+		due = p.times[prior].Add(p.opts.Pace.after(recorded.Sub(anchor)))
 	}
 	for _, e := range s.Across {
 		at, waiting := p.run.over(e)
@@ -211,9 +216,8 @@ func (p *Play) own(s *Step, now time.Time) (a Action, blocked bool) {
 			}
 			return Action{}, true
 		}
-		after := p.plan.Session.Started.Add(s.T).Sub(p.run.recording.at(e))
-		if d := at.Add(p.opts.Pace.after(after)); d.After(due) {
-			due = d
+		if t := p.run.recording.at(e); !t.Before(anchor) {
+			anchor, due = t, at.Add(p.opts.Pace.after(recorded.Sub(t)))
 		}
 	}
 	switch {
@@ -224,7 +228,7 @@ func (p *Play) own(s *Step, now time.Time) (a Action, blocked bool) {
 	case s.Ending != nil:
 		p.over = true
 		p.pass(p.mine, now)
-		return Action{End: s.Ending}, false
+		return Action{End: s.Ending, Last: s}, false
 	}
 	return Action{Send: s, Payload: p.run.bindings.rebind(s)}, false
 }
@@ -268,12 +272,13 @@ func (p *Play) skip(now time.Time, i int) {
 }
 
 // deadline is until when a step is waited for: as long after what was last as on
-// the tape, and the timeout.
+// the tape, longer where the player itself takes more time, and the timeout.
 func (p *Play) deadline(s *Step) time.Time {
 	if p.opts.Timeout < 0 {
 		return p.last.Add(math.MaxInt64)
 	}
-	return p.last.Add(max(0, s.T-p.lastT) + p.opts.Timeout)
+	distance := max(0, s.T-p.lastT)
+	return p.last.Add(max(distance, p.opts.Pace.after(distance)) + p.opts.Timeout)
 }
 
 // finish ends a play of which nothing is left.
@@ -360,7 +365,7 @@ func (p *Play) Ended(e tape.Ending, now time.Time) {
 		return
 	}
 	p.over = true
-	theirs, own := p.step(p.want), p.step(p.mine)
+	theirs, own := p.step(p.want), p.unsaid()
 	switch {
 	case theirs != nil && theirs.Ending == nil:
 		m := &Mismatch{Kind: EarlyEnd, Text: fmt.Sprintf("the %s ended the session (%s) before this came", p.plan.Role.Other(), endingText(&e))}
@@ -397,7 +402,17 @@ func (p *Play) owed(s, ending *Step) bool {
 	if p.plan.Role == tape.Client {
 		return true
 	}
-	return s.N == s.After+1 && s.message()
+	return !slices.ContainsFunc(p.plan.Steps[s.After:s.N-1], func(s Step) bool { return s.message() })
+}
+
+// unsaid is the player's next step, pings aside: nobody waits for those.
+func (p *Play) unsaid() *Step {
+	for i := p.mine; p.step(i) != nil; i = p.next(i+1, false) {
+		if s := p.step(i); s.message() || s.Ending != nil {
+			return s
+		}
+	}
+	return nil
 }
 
 // unsent counts the player's steps that were not sent.

@@ -25,6 +25,9 @@ type Matching struct {
 	Level  Level    // default Shape
 	Ignore []string // paths of values that may differ, be there or not: $.price
 	Rules  *Rules   // besides those of the cassette
+	// Wire keeps the frames of what the player sends, so that they can be played as
+	// they were: fragments, compression, violations.
+	Wire bool
 }
 
 // Rules is what `replay learn` finds out about a scenario and a cassette

@@ -69,14 +69,21 @@ func (r *Run) Changed() <-chan struct{} {
 	return r.changed
 }
 
-// opensAfter reports whether a session of a fake client may begin.
-func (r *Run) mayOpen(p *Plan) bool {
+// opens reports whether a session of a fake client may begin, and when: as long
+// as on the tape after what happened last in the sessions that went on, at once
+// after those that had ended.
+func (r *Run) opens(p *Plan, pace Pace) (due time.Time, ok bool) {
+	var anchor time.Time
 	for _, e := range p.Opens {
-		if at, waiting := r.over(e); at.IsZero() && waiting {
-			return false
+		at, waiting := r.over(e)
+		if at.IsZero() && waiting {
+			return due, false
+		}
+		if t := r.recording.at(e); !at.IsZero() && !t.Before(anchor) && e.Step < len(r.recording.Plans[e.Session].Steps) {
+			anchor, due = t, at.Add(pace.after(p.Session.Started.Sub(t)))
 		}
 	}
-	return true
+	return due, true
 }
 
 // fromPeer reports whether a step is the live peer's.

@@ -300,13 +300,7 @@ func (s *server) play(w http.ResponseWriter, req *http.Request, play *Play) {
 			return
 		}
 	}
-	upgrader := websocket.Upgrader{
-		CheckOrigin: func(*http.Request) bool { return true }, EnableCompression: compressed(session), WriteBufferPool: s.opts.buffers,
-	}
-	if session.Subprotocol != "" {
-		upgrader.Subprotocols = []string{session.Subprotocol}
-	}
-	ws, err := upgrader.Upgrade(w, req, headers)
+	ws, err := s.upgrade(w, req, session, headers)
 	if err != nil {
 		play.fail(now, &Mismatch{Kind: Handshake, Text: "the client's handshake is not valid: " + err.Error()}, nil)
 		return // Upgrade has answered
@@ -318,6 +312,20 @@ func (s *server) play(w http.ResponseWriter, req *http.Request, play *Play) {
 	play.Open(time.Now(), queryValues("?"+req.URL.RawQuery))
 	d := driver{play: play, conn: c, words: s.opts.Words}
 	d.finish(s.ctx, s.opts.Takeover, req)
+}
+
+// upgrade answers the handshake.
+func (s *server) upgrade(w http.ResponseWriter, req *http.Request, session *tape.Session, headers http.Header) (socket, error) {
+	if s.opts.Wire {
+		return upgradeWire(w, req, session, headers)
+	}
+	upgrader := websocket.Upgrader{
+		CheckOrigin: func(*http.Request) bool { return true }, EnableCompression: compressed(session), WriteBufferPool: s.opts.buffers,
+	}
+	if session.Subprotocol != "" {
+		upgrader.Subprotocols = []string{session.Subprotocol}
+	}
+	return upgrader.Upgrade(w, req, headers)
 }
 
 // ended takes down how a session went.

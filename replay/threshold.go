@@ -95,7 +95,7 @@ func (r *LoadReport) Judge(list []Threshold) {
 func (t Threshold) judge(r *LoadReport) Verdict {
 	v := Verdict{Threshold: t}
 	latency := func(d time.Duration) float64 {
-		v.Measured = shortTime(d)
+		v.Measured = threeDigits(d)
 		return d.Seconds()
 	}
 	var got float64

@@ -40,6 +40,7 @@ type replayFlags struct {
 	ignore, headers, secrets      []string
 	scripts                       []string
 	timeout                       time.Duration
+	wire                          bool
 	until                         int
 	report, reportFile            string
 }
@@ -55,6 +56,7 @@ func (f *replayFlags) add(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&f.scripts, "script", nil, "run this JavaScript or TypeScript `FILE` between the player and the peer (may be given several times)")
 	fs.StringArrayVar(&f.headers, "header", nil, "send `'Name: value'` in the handshake instead of the recorded header; without a value, leave it out")
 	fs.StringArrayVar(&f.secrets, "secret", nil, "the value that a recorded pseudonym stands for: `NAME=env:VARIABLE` or NAME=file:PATH; NAME is a header, a cookie or a query key")
+	fs.BoolVar(&f.wire, "wire", false, "play frames as they were on the wire: fragments, compression with context takeover, violations")
 	fs.StringVar(&f.report, "report", "text", "how it went, as `text|json|junit`")
 	fs.StringVar(&f.reportFile, "report-file", "", "write the report to `FILE` instead of stdout")
 }
@@ -65,7 +67,7 @@ func (f *replayFlags) addMatching(fs *pflag.FlagSet) {
 }
 
 func (f *replayFlags) matching() replay.Matching {
-	return replay.Matching{Level: replay.Level(f.match), Ignore: f.ignore}
+	return replay.Matching{Level: replay.Level(f.match), Ignore: f.ignore, Wire: f.wire}
 }
 
 // options makes the player's options of the flags that both players have.
