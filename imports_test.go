@@ -27,6 +27,7 @@ func mayImport() map[string][]string {
 		"e2e":              {},
 		"bench":            {"tape", "internal/wire"},
 		"internal/wstest":  {"tape", "internal/wire"},
+		"internal/har":     {"tape", "record"},
 		"proxy":            {"tape", "internal/wire"},
 		"script":           {"tape"},
 		"replay":           {"tape", "record", "internal/wire"},

@@ -8,6 +8,7 @@
 // CPU time of a proxy can be told from that of the load:
 //
 //	bench run [-quick]          the runner
+//	bench replay                "replay client" as a load test: writes REPLAY.md
 //	bench echo ADDR             a server that answers every message
 //	bench relay ADDR UPSTREAM   a bare TCP relay (io.Copy, which splices)
 //	bench pump ADDR UPSTREAM    gorilla/websocket: ReadMessage, WriteMessage
@@ -39,6 +40,8 @@ func role(args []string) error {
 		return pump(args[1], args[2])
 	case len(args) >= 1 && args[0] == "run":
 		return run(args[1:])
+	case len(args) >= 1 && args[0] == "replay":
+		return replay(args[1:])
 	}
-	return fmt.Errorf("usage: bench run [-quick] | echo ADDR | relay ADDR UPSTREAM | pump ADDR UPSTREAM")
+	return fmt.Errorf("usage: bench run [-quick] | replay | echo ADDR | relay ADDR UPSTREAM | pump ADDR UPSTREAM")
 }

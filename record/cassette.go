@@ -221,15 +221,14 @@ func (c *cassetteReader) identify(s *tape.Session) error {
 		}
 	}
 	if c.taken[s.ID] {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return err
-		}
-		s.ID = tape.ID(id)
+		s.ID = NewID()
 	}
 	c.taken[s.ID] = true
 	return nil
 }
+
+// NewID returns a new UUIDv7.
+func NewID() tape.ID { return tape.ID(uuid.Must(uuid.NewV7())) } // crypto/rand never fails
 
 // put appends a line's records.
 func (c *cassetteReader) put(l *tape.Line) error {

@@ -76,9 +76,10 @@ func (r *Recording) orderAll() {
 	}
 	for _, e := range r.merged() {
 		p := r.Plans[e.Session]
-		from := r.Role
+		from, waited := r.Role, true
 		if e.Step > 0 {
-			from = p.Steps[e.Step-1].From
+			s := &p.Steps[e.Step-1]
+			from, waited = s.From, s.message() || s.Ending != nil // a ping may never be sent
 		}
 		if from == r.Role {
 			var waits []Ref
@@ -99,7 +100,9 @@ func (r *Recording) orderAll() {
 				p.Steps[e.Step-1].Across = waits
 			}
 		}
-		last[e.Session][from] = e.Step
+		if waited {
+			last[e.Session][from] = e.Step
+		}
 	}
 }
 

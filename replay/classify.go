@@ -12,7 +12,7 @@ func (p *Play) fail(now time.Time, m *Mismatch, s *Step) {
 	m.From, m.T = p.plan.Role.Other(), now.Sub(p.opened)
 	if s != nil {
 		m.Step, m.Seq, m.From = s.N, s.Seq, s.From
-		if m.Expected == nil && (s.message() || s.Op == tape.Close && s.Ending != nil) {
+		if m.Expected == nil && m.Kind != Extra && (s.message() || s.Op == tape.Close && s.Ending != nil) {
 			content := s.Content
 			m.Expected = &content
 		}
@@ -67,9 +67,6 @@ func (p *Play) resolve(now time.Time) {
 		}
 		m.Nearest = p.nearest(&first.content, -1, maxDiff, now)
 		p.fail(now, m, s)
-		if m.Expected = nil; len(p.Outcome.Mismatches) > 0 {
-			p.Outcome.Mismatches[len(p.Outcome.Mismatches)-1].Expected = nil
-		}
 		return
 	}
 	k := p.want

@@ -3,6 +3,7 @@ package replay
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,13 +30,13 @@ func (c *comparison) compare(s *Step, got *tape.Content) (diff []Difference, bou
 		}
 	}
 	same := bytes.Equal(s.Payload, got.Payload)
-	if same && len(s.sources) == 0 || c.plan.rules.level == Bytes && len(c.plan.rules.ignore) == 0 {
+	if same && !s.binds() || c.plan.rules.level == Bytes && len(c.plan.rules.ignore) == 0 {
 		if !same {
 			diff = append(diff, byteDiff(s.Payload, got.Payload))
 		}
 		return diff, nil
 	}
-	x := differ{comparison: c, step: s}
+	x := differ{comparison: c, step: s, got: got.Payload}
 	v := look(got)
 	if s.view.leaves == nil || v.leaves == nil || s.view.text != v.text {
 		if !same {
@@ -44,7 +45,17 @@ func (c *comparison) compare(s *Step, got *tape.Content) (diff []Difference, bou
 		return diff, nil
 	}
 	x.leaves(&v)
+	if c.plan.rules.level == Bytes && len(x.diff) == 0 && len(s.view.leaves) == len(v.leaves) {
+		if want, got := x.unignored(s.Payload, &s.view), x.unignored(got.Payload, &v); !bytes.Equal(want, got) {
+			diff = append(diff, byteDiff(want, got))
+		}
+	}
 	return append(diff, x.diff...), x.bound
+}
+
+// binds reports whether the step holds values that the peer chooses.
+func (s *Step) binds() bool {
+	return slices.ContainsFunc(s.sources, func(at source) bool { return at.slot != mine })
 }
 
 // plainlyOther reports whether text came for binary or the other way round, and
@@ -55,6 +66,7 @@ func (s *Step) plainlyOther(got *tape.Content) bool { return !bytes.Equal(s.Payl
 type differ struct {
 	*comparison
 	step  *Step
+	got   []byte // the payload that came
 	diff  []Difference
 	bound []binding
 }
@@ -114,6 +126,18 @@ func (x *differ) ignored(at path) bool {
 	return covered(x.plan.rules.ignore, x.step.From, &x.step.view, at)
 }
 
+// unignored is a payload without the values that are ignored.
+func (x *differ) unignored(payload []byte, v *view) (out []byte) {
+	done := 0
+	for i := range v.leaves {
+		if l := &v.leaves[i]; covered(x.plan.rules.ignore, x.step.From, v, l.path) {
+			out = append(out, payload[done:l.start]...)
+			done = l.end
+		}
+	}
+	return append(out, payload[done:]...)
+}
+
 func (x *differ) add(at, want, got string) {
 	if len(x.diff) < maxDiff {
 		x.diff = append(x.diff, Difference{at, want, got})
@@ -124,8 +148,9 @@ func (x *differ) add(at, want, got string) {
 func (x *differ) both(i int, got *leaf) {
 	want := &x.step.view.leaves[i]
 	if x.plan.rules.level == Bytes {
-		if raw := x.step.Payload[want.start:want.end]; !bytes.Equal(raw, spell(got.scalar, want.kind == 's' && !x.step.view.text)) && !x.ignored(want.path) {
-			x.add(want.path.String(), string(raw), string(spell(got.scalar, true)))
+		a, b := x.step.Payload[want.start:want.end], x.got[got.start:got.end]
+		if !bytes.Equal(a, b) && !x.ignored(want.path) {
+			x.add(want.path.String(), string(a), string(b))
 		}
 		return
 	}
@@ -214,6 +239,15 @@ func lastTo(here []source, i int) int {
 func (x *differ) bind(slot int, want, got scalar) bool {
 	if slot == mine {
 		return equal(want, got)
+	}
+	// A number may be repeated as a string, and the other way round.
+	if recorded := x.bindings.slots[slot].value; want.kind != recorded.kind {
+		switch got.kind {
+		case want.kind:
+			got.kind = recorded.kind
+		case recorded.kind:
+			got.kind = want.kind
+		}
 	}
 	for _, b := range x.bound {
 		if b.slot == slot {

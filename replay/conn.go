@@ -24,6 +24,7 @@ const closeWait = 5 * time.Second
 type event struct {
 	content tape.Content
 	ending  *tape.Ending
+	at      time.Time // when it came, which may be long before its turn
 }
 
 // conn is a live connection. One goroutine reads it; Close waits for that.
@@ -62,13 +63,14 @@ func newMeteredConn(ws socket, from tape.Side, limit int64, l *leg, m *meter) *c
 func (c *conn) read() {
 	for {
 		kind, payload, err := c.ws.ReadMessage()
+		at := time.Now()
 		if err != nil {
-			_ = c.push(event{ending: endingOf(err)})
+			_ = c.push(event{ending: endingOf(err), at: at})
 			return
 		}
 		c.meter.received(len(payload))
 		for _, content := range c.leg.pass(c.from, tape.Content{Op: tape.Opcode(kind), Payload: payload, Len: uint64(len(payload))}, c.quit) {
-			if c.push(event{content: content}) != nil {
+			if c.push(event{content: content, at: at}) != nil {
 				return
 			}
 		}
@@ -148,8 +150,13 @@ func (c *conn) end(ctx context.Context, e *tape.Ending) {
 	under := c.ws.NetConn()
 	switch e.Kind {
 	case tape.EndClose:
-		c.closeFrame(e.Code, e.Reason)
-		c.drain(ctx)
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			c.closeFrame(e.Code, e.Reason)
+		}()
+		c.drain(ctx) // meanwhile: the peer may not read before it is read
+		<-sent
 	case tape.EndReset:
 		if t, ok := raw(under).(*net.TCPConn); ok {
 			_ = t.SetLinger(0)

@@ -13,6 +13,7 @@ type driver struct {
 	play  *Play
 	conn  *conn
 	words <-chan struct{} // one for each step, with Pace.Step
+	held  []event         // what came while something was being sent
 }
 
 // finish plays a session to its end, with who takes over if somebody does.
@@ -37,17 +38,22 @@ func (d *driver) finish(ctx context.Context, takeover Takeover, req *http.Reques
 func (d *driver) run(ctx context.Context) (live bool, unmatched []tape.Content) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	stopped := ctx.Done()
+	var stop, last time.Time // when to give up after ctx is done
 	for {
-		d.pending()
+		if d.one() && !stop.IsZero() {
+			stop = time.Now().Add(defaultGrace)
+		}
 		changed := d.play.run.Changed() // before Next looks, so that nothing is missed
 		a := d.play.Next(time.Now())
 		switch {
 		case a.Send != nil:
-			if err := d.conn.play(a.Send, a.Payload, d.play.plan); err != nil {
+			began := time.Now() // the answer may be here before the call is back
+			if err := d.send(&a); err != nil {
 				d.lost(ctx, err)
 				continue
 			}
-			d.play.Sent(a.Payload, time.Now())
+			d.play.Sent(a.Payload, began)
 			continue
 		case a.End != nil:
 			d.play.ending = *a.End
@@ -58,6 +64,9 @@ func (d *driver) run(ctx context.Context) (live bool, unmatched []tape.Content) 
 		case a.Done:
 			return false, nil
 		}
+		if len(d.held) > 0 {
+			continue
+		}
 		if !a.Others {
 			changed = nil
 		}
@@ -65,68 +74,103 @@ func (d *driver) run(ctx context.Context) (live bool, unmatched []tape.Content) 
 		if a.Word {
 			words = d.words
 		}
+		if now := time.Now(); !stop.IsZero() && (now.After(stop) || now.After(last)) {
+			d.play.Abort(now, "the replay was stopped before this came")
+			d.conn.closeFrame(1001, "")
+			return false, nil
+		}
+		until := a.Until
+		if !stop.IsZero() && (until.IsZero() || stop.Before(until)) {
+			until = stop
+		}
 		var due <-chan time.Time
-		if !a.Until.IsZero() {
-			timer.Reset(time.Until(a.Until))
+		if !until.IsZero() {
+			timer.Reset(time.Until(until))
 			due = timer.C
 		}
 		select {
 		case e := <-d.conn.events:
-			d.take(e)
+			d.held = append(d.held, e)
 		case <-due:
 		case <-changed:
 		case <-words:
 			d.play.Go()
-		case <-ctx.Done():
-			if d.play.leaving() {
-				d.farewell()
-			}
-			d.play.Abort(time.Now(), "the replay was stopped before this came")
-			d.conn.closeFrame(1001, "")
-			return false, nil
+		case <-stopped:
+			// What the peer has sent already is still taken: who stops the replay may
+			// have seen the client leave.
+			stopped = nil
+			stop, last = time.Now().Add(defaultGrace), time.Now().Add(closeWait)
 		}
 	}
 }
 
-// farewell waits a moment for the end of a session of which nothing else is
-// missing: who stops the replay may have seen the client leave already.
-func (d *driver) farewell() {
-	moment := time.NewTimer(defaultGrace)
-	defer moment.Stop()
-	select {
-	case e := <-d.conn.events:
-		d.take(e)
-	case <-moment.C:
-	}
-}
+// maxHeld bounds what is held back while something is being sent.
+const maxHeld = 16 << 20
 
-// pending takes what has come already: the order in which it is looked at is
-// then that in which it came.
-func (d *driver) pending() {
+// send sends a step and reads on meanwhile: a peer that sends, too, may not read
+// before it is read.
+func (d *driver) send(a *Action) error {
+	sent := make(chan error, 1)
+	go func() { sent <- d.conn.play(a.Send, a.Payload, d.play.plan) }()
+	events, size := d.conn.events, 0
 	for {
 		select {
-		case e := <-d.conn.events:
-			d.take(e)
-		default:
-			return
+		case err := <-sent:
+			return err
+		case e := <-events:
+			d.held = append(d.held, e)
+			if size += len(e.content.Payload); size > maxHeld {
+				events = nil
+			}
 		}
 	}
+}
+
+// release takes what was held back.
+func (d *driver) release() (ended bool) {
+	held := d.held
+	d.held = nil
+	for _, e := range held {
+		d.take(e)
+		ended = ended || e.ending != nil
+	}
+	return ended
+}
+
+// one takes what came next, if anything has come: one at a time, so that what it
+// sets going is sent before the peer's next word is looked at.
+func (d *driver) one() (took bool) {
+	var e event
+	if len(d.held) > 0 {
+		e, d.held = d.held[0], d.held[1:]
+	} else {
+		select {
+		case e = <-d.conn.events:
+		default:
+			return false
+		}
+	}
+	d.take(e)
+	return true
 }
 
 func (d *driver) take(e event) {
 	if e.ending == nil {
-		d.play.Received(e.content, time.Now())
+		d.play.Received(e.content, e.at)
 		return
 	}
 	d.play.ending = *e.ending
-	d.play.Ended(*e.ending, time.Now())
+	d.play.Ended(*e.ending, e.at)
 	if e.ending.Kind == tape.EndClose {
-		d.conn.closeFrame(e.ending.Code, "") // RFC 6455 section 5.5.1: the same code
+		d.conn.closeFrame(d.play.plan.answerTo(e.ending))
 	}
 }
 
 // lost learns from the reader how a connection ended that cannot be written any more.
 func (d *driver) lost(ctx context.Context, err error) {
+	if d.release() {
+		return
+	}
 	bounded, cancel := context.WithTimeout(ctx, closeWait)
 	defer cancel()
 	for {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"net/textproto"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -92,7 +93,11 @@ func (l *Live) headers(recorded []tape.Header) (http.Header, error) {
 
 // target is what the player asks for of a recorded target.
 func (l *Live) target(recorded string) (string, error) {
-	value, missing := l.reveal("", recorded)
+	escaped := Live{Secrets: map[string]string{}} // as they are written in a query
+	for name, secret := range l.Secrets {
+		escaped.Secrets[name] = url.QueryEscape(secret)
+	}
+	value, missing := escaped.reveal("", recorded)
 	if missing != "" {
 		return "", fmt.Errorf("the recording holds only a pseudonym in what the client asked for (%s): give its value with --secret %s=env:VARIABLE, or a URL with a query of its own", value, missing)
 	}

@@ -1,11 +1,15 @@
 package replay
 
 import (
+	"encoding/json"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/wstape/wstape/tape"
 )
@@ -48,9 +52,16 @@ type use source
 // time. Distinctive values are followed everywhere, small ones (a request's
 // number) within their session and from one identifier to another of that name.
 func findLinks(r *Recording) *links {
-	f := linkFinder{r: r, links: &links{}, owners: map[string]int{}, ids: map[idKey][]idUse{}}
+	all := &links{}
+	copies := r.copies()
+	finders := map[int]*linkFinder{}
+	var f *linkFinder
 	for _, e := range r.merged() {
 		p := r.Plans[e.Session]
+		if f = finders[copies[e.Session]]; f == nil {
+			f = &linkFinder{r: r, links: all, owners: map[string]int{}, ids: map[idKey][]idUse{}}
+			finders[copies[e.Session]] = f
+		}
 		if e.Step == 0 {
 			f.opening(p, e)
 			continue
@@ -63,8 +74,20 @@ func findLinks(r *Recording) *links {
 			}
 		}
 	}
-	f.prune()
-	return f.links
+	(&linkFinder{r: r, links: all}).prune()
+	return all
+}
+
+// copies says of each session how many before it are the same one: who plays a
+// recording twice wants two that know nothing of each other.
+func (r *Recording) copies() []int {
+	seen := map[tape.ID]int{}
+	out := make([]int, len(r.Plans))
+	for i, p := range r.Plans {
+		out[i] = seen[p.Session.ID]
+		seen[p.Session.ID]++
+	}
+	return out
 }
 
 type linkFinder struct {
@@ -152,28 +175,34 @@ func (f *linkFinder) place(s *Step, at source, peer bool) {
 	}
 }
 
-// byRule follows what a rule says is repeated.
+// byRule follows what rules say is repeated, be it at several places.
 func (f *linkFinder) byRule(p *Plan, s *Step, i int, l *leaf, e Ref, peer bool) bool {
+	n := mine
 	for k := range p.rules.bind {
 		r := &p.rules.bind[k]
-		key := idKey{e.Session, "rule " + string(rune('0'+k)), string(l.kind) + l.text}
-		at := source{i, 0, len(l.text), 0}
+		key := idKey{e.Session, "rule " + strconv.Itoa(k), string(l.kind) + l.text}
+		known := f.ids[key]
 		switch {
 		case peer && r.path.exactly(l.path) && r.about(s.From, &s.view):
-			if len(f.ids[key]) == 0 {
-				f.ids[key] = []idUse{{slot: f.newSlot(l.scalar, e, l.path.String())}}
+			if n == mine && len(known) > 0 {
+				n = known[0].slot
 			}
-			at.slot = f.ids[key][0].slot
-			f.links.slots[at.slot].kept = true
-		case !peer && r.to.exactly(l.path) && len(f.ids[key]) > 0:
-			at.slot = f.ids[key][0].slot
-		default:
-			continue
+			if n == mine {
+				n = f.newSlot(l.scalar, e, l.path.String())
+			}
+			if len(known) == 0 {
+				f.ids[key] = []idUse{{slot: n}}
+			}
+			f.links.slots[n].kept = true
+		case !peer && n == mine && r.to.exactly(l.path) && len(known) > 0:
+			n = known[0].slot
 		}
-		f.place(s, at, peer)
-		return true
 	}
-	return false
+	if n == mine {
+		return false
+	}
+	f.place(s, source{i, 0, len(l.text), n}, peer)
+	return true
 }
 
 // byID follows small values from one identifier to another of the same name.
@@ -309,8 +338,10 @@ func target(s *tape.Session) string {
 // bindings are what live peers chose in one run of a recording. Safe for
 // concurrent use: the sessions of a run share them.
 type bindings struct {
+	slots []slot // as recorded
+
 	mu     sync.Mutex
-	values []scalar // by slot; kind 0 while unknown
+	values []scalar // by slot, of the recorded kind where that may be; kind 0 while unknown
 }
 
 // binding is one of them.
@@ -319,7 +350,9 @@ type binding struct {
 	value scalar
 }
 
-func newBindings(l *links) *bindings { return &bindings{values: make([]scalar, len(l.slots))} }
+func newBindings(l *links) *bindings {
+	return &bindings{slots: l.slots, values: make([]scalar, len(l.slots))}
+}
 
 func (b *bindings) get(slot int) (scalar, bool) {
 	b.mu.Lock()
@@ -336,42 +369,56 @@ func (b *bindings) put(list []binding) {
 	}
 }
 
-// rebind writes what the player is to send, with the values of this run.
+// rebind writes what the player is to send, with the values of this run; every
+// other byte stays.
 func (b *bindings) rebind(s *Step) []byte {
-	if len(s.uses) == 0 {
-		return s.Payload
-	}
 	var out []byte
 	done := 0
-	for i := 0; i < len(s.uses); {
-		l := &s.view.leaves[s.uses[i].leaf]
-		text, kind, last, changed := "", l.kind, 0, false
-		leaf := s.uses[i].leaf
-		for ; i < len(s.uses) && s.uses[i].leaf == leaf; i++ {
-			u := s.uses[i]
-			value, known := b.get(u.slot)
-			if !known {
-				continue
-			}
-			if u.from == 0 && u.to == len(l.text) {
-				kind = value.kind
-			}
-			text += l.text[last:u.from] + value.text
-			last, changed = u.to, true
-		}
-		if !changed {
+	for _, u := range s.uses {
+		value, known := b.get(u.slot)
+		recorded, l := b.slots[u.slot].value, &s.view.leaves[u.leaf]
+		if !known || value == recorded {
 			continue
 		}
-		out = append(out, s.Payload[done:l.start]...)
-		quoted := !s.view.text && s.Payload[l.start] == '"'
-		if kind != l.kind && !s.view.text {
-			quoted = kind == 's'
+		from, to, raw := l.start+u.from, l.start+u.to, s.Payload[l.start:l.end]
+		quoted := !s.view.text && raw[0] == '"'
+		var text []byte
+		if u.from == 0 && u.to == len(l.text) {
+			kind := value.kind
+			if kind == recorded.kind && (l.kind == 's' || json.Valid([]byte(value.text))) {
+				kind = l.kind // a number may be repeated as a string, and the other way round
+			}
+			if kind != l.kind && !s.view.text {
+				quoted = kind == 's'
+			}
+			from, to, text = l.start, l.end, spell(scalar{kind, value.text}, quoted)
+		} else if text = spell(scalar{'s', value.text}, quoted); quoted {
+			from, to, text = l.start+inQuotes(raw, u.from), l.start+inQuotes(raw, u.to), text[1:len(text)-1]
 		}
-		out = append(out, spell(scalar{kind, text + l.text[last:]}, quoted)...)
-		done = l.end
+		out = append(append(out, s.Payload[done:from]...), text...)
+		done = to
 	}
 	if done == 0 {
 		return s.Payload
 	}
 	return append(out, s.Payload[done:]...)
+}
+
+// inQuotes is where a byte of a decoded string stands in the JSON string.
+func inQuotes(raw []byte, at int) int {
+	i := len(`"`)
+	for n := 0; n < at; {
+		size, width := 1, 1
+		if raw[i] == '\\' {
+			width = len(`\n`)
+			if r, ok := hexEscape(string(raw[i:min(i+12, len(raw))]), `\u`, 4); ok {
+				size, width = utf8.RuneLen(r), len(`\u0000`)
+				if utf16.IsSurrogate(r) { // always a pair: see lossy
+					size, width = 4, 2*width
+				}
+			}
+		}
+		n, i = n+size, i+width
+	}
+	return i
 }

@@ -141,7 +141,7 @@ func (u *Upstream) dial(ctx context.Context, req *http.Request) (*conn, *http.Re
 // begin opens the log of a live session.
 func (u *Upstream) begin(p *Plan, s tape.Session, response *http.Response) (*liveLog, error) {
 	s.Status, s.State, s.Upstream = response.StatusCode, tape.Closed, u.URL.String()
-	s.Started = time.Now()
+	s.Started, s.ID = time.Now(), record.NewID()
 	s.Subprotocol, s.Extensions = response.Header.Get("Sec-WebSocket-Protocol"), response.Header.Get("Sec-WebSocket-Extensions")
 	s.Handshake.Response = tape.Response{Status: response.StatusCode, Headers: lines(response.Header)}
 	u.Redactor.Session(&s)
@@ -164,6 +164,8 @@ type liveLog struct {
 
 func (l *liveLog) add(from tape.Side, c tape.Content, at time.Time) {
 	l.seq++
+	l.session.Frames.Add(from, 1)
+	l.session.Bytes.Add(from, uint64(len(c.Payload)))
 	if l.episode == nil || l.failed != nil {
 		return
 	}
@@ -304,7 +306,8 @@ func (r *relay) over(ctx context.Context, e *tape.Ending) tape.Ending {
 		from, to = to, from
 	}
 	if e.Kind == tape.EndClose {
-		r.log.add(*e.From, tape.Content{Op: tape.Close, Payload: tape.AppendClose(nil, e.Code, e.Reason)}, time.Now())
+		payload := tape.AppendClose(nil, e.Code, e.Reason)
+		r.log.add(*e.From, tape.Content{Op: tape.Close, Payload: payload, Len: uint64(len(payload))}, time.Now())
 	}
 	to.end(ctx, e)
 	if e.Kind == tape.EndClose {

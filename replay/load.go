@@ -29,6 +29,7 @@ type LoadSnapshot struct {
 	Runs     int // in all
 	Done     int
 	Failed   int     // of those done
+	Share    float64 // of the whole that is done, 0 to 1: runs and parts of runs
 	Messages uint64  // both ways
 	Rate     float64 // messages a second since the last snapshot
 	Answer   Latency // so far
@@ -187,6 +188,14 @@ func (t *loadRun) tell(over <-chan struct{}) {
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	var last LoadSnapshot
+	whole := 0 // messages, if all goes well
+	for _, p := range t.recording.Plans {
+		for i := range p.Steps {
+			if p.Steps[i].message() {
+				whole += t.Clients * t.Repeat
+			}
+		}
+	}
 	for going := true; going; {
 		select {
 		case <-tick.C:
@@ -198,6 +207,7 @@ func (t *loadRun) tell(over <-chan struct{}) {
 			Elapsed: r.Duration, Runs: r.Runs, Done: r.Done, Failed: r.Failed,
 			Messages: r.Sent.Messages + r.Received.Messages, Answer: r.Answer,
 		}
+		s.Share = min(1, max(float64(s.Done)/float64(s.Runs), float64(s.Messages)/float64(max(whole, 1))))
 		if d := s.Elapsed - last.Elapsed; d > 0 {
 			s.Rate = float64(s.Messages-last.Messages) / d.Seconds()
 		}
@@ -346,16 +356,30 @@ func (l Latency) record(d time.Duration) {
 
 func (l Latency) add(other Latency) { l.h.Merge(other.h) }
 
-// Count is how often it was measured.
-func (l Latency) Count() int64 { return l.h.TotalCount() }
+// Count is how often it was measured; 0 of the zero value.
+func (l Latency) Count() int64 {
+	if l.h == nil {
+		return 0
+	}
+	return l.h.TotalCount()
+}
 
-// At is the time within which a percentage of all was done.
+// At is the time within which a percentage of all was done; 0 if nothing was
+// measured, as Mean and Max.
 func (l Latency) At(percent float64) time.Duration {
+	if l.Count() == 0 {
+		return 0
+	}
 	return time.Duration(l.h.ValueAtPercentile(percent)) * time.Microsecond
 }
 
 // Mean is the mean time.
-func (l Latency) Mean() time.Duration { return time.Duration(l.h.Mean() * float64(time.Microsecond)) }
+func (l Latency) Mean() time.Duration {
+	if l.Count() == 0 {
+		return 0
+	}
+	return time.Duration(l.h.Mean() * float64(time.Microsecond))
+}
 
 // Max is the longest time.
-func (l Latency) Max() time.Duration { return time.Duration(l.h.Max()) * time.Microsecond }
+func (l Latency) Max() time.Duration { return l.At(100) }

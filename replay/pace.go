@@ -12,7 +12,7 @@ type Pace struct {
 	// Factor is how much faster than recorded: 1 as recorded, 2 twice as fast; 0
 	// as soon as the causes are there.
 	Factor float64
-	// Step waits for a word before each step: see [Options.Steps].
+	// Step waits for a word before each step: see [Options.Words].
 	Step bool
 }
 

@@ -61,6 +61,16 @@ type Plan struct {
 	index  int   // in its recording
 	opened slots // what of the handshake the live peer chose
 	rules  *rules
+	answer *tape.Ending // how the player's side answered the peer's close frame; nil if it did not
+}
+
+// answerTo is how the player answers a close frame: as on the tape where that is
+// the one on the tape, else with the same code (RFC 6455 section 5.5.1).
+func (p *Plan) answerTo(e *tape.Ending) (code int, reason string) {
+	if n := len(p.Steps); p.answer != nil && n > 0 && p.Steps[n-1].Ending != nil && sameEnding(p.Steps[n-1].Ending, e) {
+		return p.answer.Code, p.answer.Reason
+	}
+	return e.Code, ""
 }
 
 // Source names a session to be played.
@@ -194,6 +204,9 @@ func onLeg(m *tape.Message, role tape.Side) (c tape.Content, ok bool) {
 
 // line adds what a line of the tape tells; false after the last step.
 func (b *planner) line(l *tape.Line) bool {
+	if b.stopped { // by the peer: what is left to know is how the player's side answered
+		return !b.answer(l.Message)
+	}
 	if l.Gap != nil {
 		gap := *l.Gap
 		b.add(Step{T: l.T, From: b.plan.Role.Other(), Gap: &gap})
@@ -233,7 +246,7 @@ func (b *planner) line(l *tape.Line) bool {
 		s.Ending = &tape.Ending{Kind: tape.EndClose, Code: code, Reason: reason, From: &from}
 		b.add(s)
 		b.stopped = true
-		return false
+		return m.From != b.plan.Role
 	case c.Op == tape.Ping && m.From != b.plan.Role:
 		b.pinged = set(b.pinged, string(c.Payload))
 	case c.Op == tape.Pong && (m.From != b.plan.Role || b.pinged[string(c.Payload)]):
@@ -242,6 +255,17 @@ func (b *planner) line(l *tape.Line) bool {
 		b.leave("not played: of a reserved opcode, or not WebSocket at all")
 	default:
 		b.add(s)
+	}
+	return true
+}
+
+// answer takes down the player's close frame, if this is it.
+func (b *planner) answer(m *tape.Message) bool {
+	if m == nil || m.Op != tape.Close || m.From != b.plan.Role || m.Fate == tape.Dropped {
+		return false
+	}
+	if code, reason, ok := tape.ParseClose(m.Payload); ok {
+		b.plan.answer = &tape.Ending{Kind: tape.EndClose, Code: code, Reason: reason}
 	}
 	return true
 }
@@ -266,7 +290,9 @@ func (b *planner) leave(why string) {
 
 func (b *planner) add(s Step) {
 	p := b.plan
-	s.N = len(p.Steps) + 1
+	if s.N = len(p.Steps) + 1; s.N > 1 {
+		s.T = max(s.T, p.Steps[s.N-2].T) // a cassette written by hand may say what it likes
+	}
 	s.After = b.last[p.Role.Other()]
 	b.last[s.From] = s.N
 	s.view = look(&s.Content)

@@ -365,22 +365,27 @@ func (p *Play) Ended(e tape.Ending, now time.Time) {
 		return
 	}
 	p.over = true
+	var closing *tape.Content
+	if e.Kind == tape.EndClose {
+		payload := tape.AppendClose(nil, e.Code, e.Reason)
+		closing = &tape.Content{Op: tape.Close, Payload: payload, Len: uint64(len(payload))}
+	}
 	theirs, own := p.step(p.want), p.unsaid()
 	switch {
 	case theirs != nil && theirs.Ending == nil:
-		m := &Mismatch{Kind: EarlyEnd, Text: fmt.Sprintf("the %s ended the session (%s) before this came", p.plan.Role.Other(), endingText(&e))}
+		m := &Mismatch{Kind: EarlyEnd, Received: closing, Text: fmt.Sprintf("the %s ended the session (%s) before this came", p.plan.Role.Other(), endingText(&e))}
 		if theirs.Gap != nil {
 			m = &Mismatch{Kind: TapeGap, Text: "the recording has a gap here (" + theirs.Gap.Why + "); what comes after it cannot be played"}
 		}
 		p.fail(now, m, theirs)
 	case theirs != nil && !sameEnding(theirs.Ending, &e):
-		p.fail(now, &Mismatch{Kind: WrongEnd, Text: fmt.Sprintf("the %s should have ended the session with %s, but ended it with %s",
+		p.fail(now, &Mismatch{Kind: WrongEnd, Received: closing, Text: fmt.Sprintf("the %s should have ended the session with %s, but ended it with %s",
 			p.plan.Role.Other(), endingText(theirs.Ending), endingText(&e))}, theirs)
 	case theirs == nil && own != nil && own.Ending != nil:
-		p.fail(now, &Mismatch{Kind: WrongEnd, Text: fmt.Sprintf("on the tape the %s ended the session, with %s; now the %s did, with %s",
+		p.fail(now, &Mismatch{Kind: WrongEnd, Received: closing, Text: fmt.Sprintf("on the tape the %s ended the session, with %s; now the %s did, with %s",
 			p.plan.Role, endingText(own.Ending), p.plan.Role.Other(), endingText(&e))}, own)
 	case own != nil && p.owed(own, theirs):
-		p.fail(now, &Mismatch{Kind: EarlyEnd, Text: fmt.Sprintf("the %s ended the session (%s) before the %s could send this",
+		p.fail(now, &Mismatch{Kind: EarlyEnd, Received: closing, Text: fmt.Sprintf("the %s ended the session (%s) before the %s could send this",
 			p.plan.Role.Other(), endingText(&e), p.plan.Role)}, own)
 	case theirs != nil:
 		p.over = false
@@ -436,8 +441,12 @@ func sameEnding(want, got *tape.Ending) bool {
 
 func endingText(e *tape.Ending) string {
 	switch {
+	case e.Kind == tape.EndEOF:
+		return "no close frame"
+	case e.Kind == tape.EndReset:
+		return "a reset"
 	case e.Kind != tape.EndClose:
-		return map[tape.EndingKind]string{tape.EndEOF: "no close frame", tape.EndReset: "a reset"}[e.Kind]
+		return "an error: " + e.Why
 	case e.Code == tape.NoStatus:
 		return "close without a code"
 	case e.Reason == "":
@@ -451,12 +460,6 @@ func endingText(e *tape.Ending) string {
 func closeReason(m *Mismatch) string {
 	text := fmt.Sprintf("%s at step %d", m.Kind, m.Step)
 	return text[:min(len(text), 123)]
-}
-
-// leaving reports whether nothing is missing but how the peer ends the session.
-func (p *Play) leaving() bool {
-	theirs := p.step(p.want)
-	return p.step(p.mine) == nil && (theirs == nil || theirs.Ending != nil)
 }
 
 // Abort ends a play from outside: its context is done.

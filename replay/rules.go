@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/wstape/wstape/tape"
 )
@@ -28,6 +29,12 @@ type Matching struct {
 	// Wire keeps the frames of what the player sends, so that they can be played as
 	// they were: fragments, compression, violations.
 	Wire bool
+}
+
+// Validate reports a mistake in it.
+func (m *Matching) Validate() error {
+	_, err := m.rules(nil)
+	return err
 }
 
 // Rules is what `replay learn` finds out about a scenario and a cassette
@@ -54,7 +61,11 @@ func (r *Rule) UnmarshalJSON(b []byte) error {
 	type plain Rule
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
-	return dec.Decode((*plain)(r))
+	err := dec.Decode((*plain)(r))
+	if err != nil && strings.Contains(err.Error(), "unknown field") {
+		err = fmt.Errorf("%w; a rule has path, to, from and when", err)
+	}
+	return err
 }
 
 // rule is a Rule that can be applied.

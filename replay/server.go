@@ -118,12 +118,15 @@ func newServer(ctx context.Context, r *Recording, opts Options, how Serving) *se
 }
 
 // Check reports what would keep a recording from being played: a handshake that
-// would send a pseudonym, a target that does not exist.
-func (r *Recording) Check(live *Live) error {
+// would send a pseudonym. A fake client is told where it will connect.
+func (r *Recording) Check(live *Live, to *url.URL) error {
 	for _, p := range r.Plans {
 		recorded := p.Session.Handshake.Response.Headers
 		if r.Role == tape.Client {
 			recorded = p.Session.Handshake.Request.Headers
+			if _, err := live.url(to, target(&p.Session)); err != nil {
+				return fmt.Errorf("%s: %w", p.Name, err)
+			}
 		}
 		if _, err := live.headers(recorded); err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)

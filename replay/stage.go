@@ -152,7 +152,7 @@ func (l *leg) deliver(c *conn, x injected) {
 	case x.to != l.role:
 		_ = c.write(x.op, x.payload) // a connection that is gone is found out by its reader
 	case !x.op.Control(): // the player does not answer pings
-		_ = c.push(event{content: tape.Content{Op: x.op, Payload: x.payload, Len: uint64(len(x.payload))}})
+		_ = c.push(event{content: tape.Content{Op: x.op, Payload: x.payload, Len: uint64(len(x.payload))}, at: time.Now()})
 	}
 }
 

@@ -3,6 +3,7 @@ package replay
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/wstape/wstape/tape"
 )
@@ -53,19 +54,25 @@ func (t *Taken) answer(e *tape.Ending) {
 	}
 }
 
+// quiet is how long nothing must come after the end of a person's lines.
+const quiet = time.Second
+
 // Terminal hands a connection to a person: lines are sent as text messages, what
-// comes is told. The end of lines ends the connection.
+// comes is told. After the end of lines the connection ends when nothing has
+// come for a second.
 func Terminal(lines <-chan string, tell func(tape.Content)) Takeover {
 	return func(ctx context.Context, t *Taken) error {
 		for _, c := range t.Unmatched {
 			tell(c)
 		}
+		lines := lines
+		var over <-chan time.Time
 		for {
 			select {
 			case line, ok := <-lines:
 				if !ok {
-					t.End(ctx, &tape.Ending{Kind: tape.EndClose, Code: 1000})
-					return nil
+					lines, over = nil, time.After(quiet)
+					continue
 				}
 				if err := t.Send(tape.Text, []byte(line)); err != nil {
 					return err
@@ -76,6 +83,12 @@ func Terminal(lines <-chan string, tell func(tape.Content)) Takeover {
 					return nil
 				}
 				tell(e.content)
+				if over != nil {
+					over = time.After(quiet)
+				}
+			case <-over:
+				t.End(ctx, &tape.Ending{Kind: tape.EndClose, Code: 1000})
+				return nil
 			case <-ctx.Done():
 				t.End(context.WithoutCancel(ctx), &tape.Ending{Kind: tape.EndClose, Code: 1001})
 				return nil

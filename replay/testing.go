@@ -67,7 +67,7 @@ type TestServer struct {
 func NewServer(tb TB, cassette string, opts ...Option) *TestServer {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	o, r := testRecording(ctx, tb, tape.Server, cassette, opts)
+	o, r := testRecording(ctx, tb, tape.Server, cassette, nil, opts)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		cancel()
@@ -107,12 +107,12 @@ func Drive(tb TB, cassette, address string, opts ...Option) {
 	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	o, r := testRecording(ctx, tb, tape.Client, cassette, opts)
 	u, err := url.Parse(address)
 	if err != nil {
 		tb.Fatalf("replay %s: %v", cassette, err)
 		return
 	}
+	o, r := testRecording(ctx, tb, tape.Client, cassette, u, opts)
 	report, err := r.Drive(ctx, Dialing{URL: u}, o.Options)
 	if err != nil {
 		tb.Errorf("replay %s: %v", cassette, err)
@@ -130,7 +130,7 @@ func reportText(r *Report) string {
 }
 
 // testRecording loads what a test plays.
-func testRecording(ctx context.Context, tb TB, role tape.Side, cassette string, opts []Option) (*testOptions, *Recording) {
+func testRecording(ctx context.Context, tb TB, role tape.Side, cassette string, to *url.URL, opts []Option) (*testOptions, *Recording) {
 	tb.Helper()
 	o := &testOptions{}
 	for _, option := range opts {
@@ -162,7 +162,7 @@ func testRecording(ctx context.Context, tb TB, role tape.Side, cassette string, 
 	}
 	r, err := Load(ctx, role, sources, o.Matching)
 	if err == nil {
-		err = r.Check(&o.Live)
+		err = r.Check(&o.Live, to)
 	}
 	if err != nil {
 		tb.Fatalf("replay %s: %v", cassette, err)

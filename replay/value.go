@@ -125,9 +125,10 @@ func (r *leafReader) value(depth int) bool {
 			empty = false
 			s := seg{index: i, isIndex: true}
 			if v == '{' {
+				from := r.dec.InputOffset()
 				key, err := r.dec.Token()
 				name, ok := key.(string)
-				if err != nil || !ok {
+				if err != nil || !ok || lossy(name, r.b[from:r.dec.InputOffset()]) {
 					return false
 				}
 				s = seg{key: name}
@@ -146,6 +147,9 @@ func (r *leafReader) value(depth int) bool {
 		}
 		l.kind, l.end = byte(v), int(r.dec.InputOffset())
 	case string:
+		if lossy(v, r.b[l.start:l.end]) {
+			return false
+		}
 		l.scalar = scalar{'s', v}
 	case json.Number:
 		l.scalar = scalar{'n', v.String()}
@@ -158,6 +162,13 @@ func (r *leafReader) value(depth int) bool {
 	l.path = append(path(nil), r.at...)
 	r.leaves = append(r.leaves, l)
 	return true
+}
+
+// lossy reports whether decoding a string has put U+FFFD in place of what cannot
+// be decoded: different strings would be equal then.
+func lossy(decoded string, raw []byte) bool {
+	n := strings.Count(decoded, "\uFFFD")
+	return n > 0 && n > bytes.Count(raw, []byte("\uFFFD"))+bytes.Count(bytes.ToLower(raw), []byte(`\ufffd`))
 }
 
 // key is the last object key on the way to a leaf.

@@ -72,7 +72,7 @@ func distinctive(s scalar) bool {
 	switch {
 	case s.kind == 'n' || s.kind == 's' && isDigits(s.text):
 		digits, _, _ := strings.Cut(strings.ToLower(s.text), "e")
-		digits = strings.Trim(strings.NewReplacer("-", "", ".", "").Replace(digits), "0") // 1000000 is a round number, not an id
+		digits = strings.Trim(strings.Replace(strings.TrimPrefix(digits, "-"), ".", "", 1), "0") // 1000000 is a round number, not an id
 		return len(digits) >= 6
 	case s.kind != 's':
 		return false

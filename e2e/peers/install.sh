@@ -12,6 +12,7 @@ trap 'rm -f "$log"' EXIT
 updated=
 
 have_python() { "$python" -c 'import websockets' 2>/dev/null; }
+have_pytest() { "$python" -c 'import pytest' 2>/dev/null; }
 have_chromium() { [ -x "$chromium" ]; }
 
 missing() { echo "peer missing: $1: $2" >&2; }
@@ -44,6 +45,7 @@ debian() {
 }
 
 debian python3-websockets python3-websockets have_python
+debian python3-pytest python3-pytest have_pytest
 debian chromium chromium have_chromium
 
 # npm PEER FOLDER
@@ -62,4 +64,5 @@ npm_modules() {
 npm_modules "node modules" node
 npm_modules "node modules of examples/scripts" ../../examples/scripts/npm-package
 npm_modules "node modules of examples/cassettes" ../../examples/cassettes/programs
+npm_modules "node modules of examples/testing" ../../examples/testing
 exit 0

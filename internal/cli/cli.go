@@ -51,7 +51,12 @@ type exitError struct {
 	err  error
 }
 
-func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return "" // it has been said
+	}
+	return e.err.Error()
+}
 func (e *exitError) Unwrap() error { return e.err }
 
 func fail(code int, format string, args ...any) error {
@@ -93,7 +98,9 @@ func Main(env Env) int {
 	if err == nil || errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return exitFine
 	}
-	fmt.Fprintf(env.Stderr, "wstape: %v\n", err)
+	if err.Error() != "" {
+		fmt.Fprintf(env.Stderr, "wstape: %v\n", err)
+	}
 	return exitCode(err)
 }
 
@@ -122,7 +129,7 @@ func fromEnd(args []string) []string {
 	out := slices.Clone(args)
 	for i := 1; i < len(out); i++ {
 		switch {
-		case slices.Contains([]string{"--tape", "--from", "--max-bytes", "--format", "--out", "--note", "--remove", "--config", "--session"}, out[i]):
+		case slices.Contains([]string{"--tape", "--from", "--max-bytes", "--format", "--har-dialect", "--out", "--note", "--remove", "--config", "--session"}, out[i]):
 			i++ // its value
 			continue
 		case strings.HasPrefix(out[i], "--"):
@@ -206,7 +213,7 @@ func atLeastOne(what string) cobra.PositionalArgs {
 	}
 }
 
-const aSession = "a session: its number (3), -1 for the last, the beginning of its UUID, or a cassette file"
+const aSession = "a session: its number (3), -1 for the last, the beginning of its UUID, or a cassette or HAR file"
 
 // tapeFlag declares --tape.
 func (a *app) tapeFlag(cmd *cobra.Command) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -28,7 +29,7 @@ func (a *app) replayCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(a.replayServerCommand(), a.replayClientCommand())
+	cmd.AddCommand(a.replayServerCommand(), a.replayClientCommand(), a.replayExplainCommand(), a.replayLearnCommand())
 	return cmd
 }
 
@@ -73,6 +74,9 @@ func (f *replayFlags) matching() replay.Matching {
 // options makes the player's options of the flags that both players have.
 func (f *replayFlags) options(a *app, c *config.Config) (o replay.Options, err error) {
 	o.Matching = f.matching()
+	if err := o.Matching.Validate(); err != nil {
+		return o, fail(exitUsage, "--%w", err)
+	}
 	o.MessageBytes = int64(c.Limits.Message)
 	o.Timeout, o.Until = f.timeout, f.until
 	if o.Pace, err = replay.ParsePace(f.pace); err != nil {
@@ -87,6 +91,11 @@ func (f *replayFlags) options(a *app, c *config.Config) (o replay.Options, err e
 	case "text", "json", "junit":
 	default:
 		return o, fail(exitUsage, "--report %q is not text, json or junit", f.report)
+	}
+	if f.reportFile != "" {
+		if info, err := os.Stat(filepath.Dir(f.reportFile)); err != nil || !info.IsDir() {
+			return o, fail(exitUsage, "--report-file %s: there is no directory %s to write it to", f.reportFile, filepath.Dir(f.reportFile))
+		}
 	}
 	switch {
 	case f.timeout < 0:
@@ -286,6 +295,10 @@ func (a *app) sayOutcome(o *replay.Outcome) {
 		where += " with " + o.Peer
 	}
 	switch {
+	case o.Held() && len(o.Skipped) > 0:
+		fmt.Fprintf(a.Stderr, "wstape: %s: %s of %d, with %s\n", where, count(o.Played, "step"), o.Steps, count(len(o.Skipped), "difference"))
+	case o.Held() && o.Played < o.Steps:
+		fmt.Fprintf(a.Stderr, "wstape: %s: went as recorded for %s of %d\n", where, count(o.Played, "step"), o.Steps)
 	case o.Held():
 		fmt.Fprintf(a.Stderr, "wstape: %s: went as recorded, %s\n", where, count(o.Played, "step"))
 	case o.Mismatches[0].Step == 0:
@@ -294,4 +307,16 @@ func (a *app) sayOutcome(o *replay.Outcome) {
 		m := &o.Mismatches[0]
 		fmt.Fprintf(a.Stderr, "wstape: %s: step %d, %s: %s\n", where, m.Step, m.Kind, safe(m.Text, 300))
 	}
+}
+
+// checkUntil refuses a step that no session has.
+func (f *replayFlags) checkUntil(r *replay.Recording) error {
+	most := 0
+	for _, p := range r.Plans {
+		most = max(most, len(p.Steps))
+	}
+	if f.until > most {
+		return fail(exitUsage, "--until %d: the recording has only %s; see wstape replay explain", f.until, count(most, "step"))
+	}
+	return nil
 }

@@ -73,8 +73,11 @@ without a path asks for what the recorded client asked for.` + loadHelp,
 		if err != nil {
 			return err
 		}
-		if err := r.Check(&o.Live); err != nil {
+		if err := r.Check(&o.Live, to.URL); err != nil {
 			return fail(exitUsage, "%w", err)
+		}
+		if err := f.checkUntil(r); err != nil {
+			return err
 		}
 		end, err := f.stages(a, c, &o)
 		defer end()
@@ -85,12 +88,12 @@ without a path asks for what the recorded client asked for.` + loadHelp,
 		if load.wanted(fs) {
 			return load.run(cmd.Context(), a, &f, r, name, to, o, thresholds)
 		}
-		o.Ended = a.sayOutcome
 		report, err := r.Drive(cmd.Context(), to, o)
 		report.Recording = name
 		written := f.writeReport(a, report)
 		if err != nil {
-			return fail(exitReach, "%w", err)
+			first, _, _ := strings.Cut(err.Error(), "\n") // sessions fail alike
+			return fail(exitReach, "%s", first)
 		}
 		return written
 	}

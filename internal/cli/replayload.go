@@ -8,6 +8,7 @@ import (
 	"math"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 
@@ -143,9 +144,12 @@ func loadLine(s *replay.LoadSnapshot, columns int) string {
 		return text
 	}
 	const least, most = 10, 30
-	if room := min(columns-len(text)-3, most); room >= least {
-		done := room * s.Done / max(s.Runs, 1)
+	if room := min(columns-utf8.RuneCountInString(text)-3, most); room >= least {
+		done := int(float64(room) * s.Share)
 		text = "[" + strings.Repeat("=", done) + strings.Repeat(" ", room-done) + "] " + text
 	}
-	return text[:min(len(text), columns)]
+	if runes := []rune(text); len(runes) > columns {
+		return string(runes[:columns])
+	}
+	return text
 }

@@ -66,8 +66,11 @@ code 1 if there was one. Without --once it serves until Ctrl-C.`,
 		if err != nil {
 			return err
 		}
-		if err := r.Check(&o.Live); err != nil {
+		if err := r.Check(&o.Live, nil); err != nil {
 			return fail(exitUsage, "%w", err)
+		}
+		if err := f.checkUntil(r); err != nil && recordings != nil {
+			return err
 		}
 		end, err := f.stages(a, c, &o)
 		defer end()
