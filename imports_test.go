@@ -23,14 +23,16 @@ func mayImport() map[string][]string {
 		"tape":             {},
 		"internal/wire":    {"tape"},
 		"internal/config":  {"tape"},
+		"internal/decode":  {"tape"},
 		"internal/demo":    {},
+		"internal/drain":   {},
 		"e2e":              {},
 		"bench":            {"tape", "internal/wire"},
 		"internal/wstest":  {"tape", "internal/wire"},
 		"internal/har":     {"tape", "record"},
-		"proxy":            {"tape", "internal/wire"},
+		"proxy":            {"tape", "internal/wire", "internal/drain"},
 		"script":           {"tape"},
-		"replay":           {"tape", "record", "internal/wire"},
+		"replay":           {"tape", "record", "internal/wire", "internal/drain"},
 		"record":           {"tape", "internal/wire"},
 		"record/boltstore": {"tape", "record"},
 		"record/remote":    {"tape", "record"},
@@ -57,7 +59,7 @@ func doors() map[string][]string {
 		"github.com/fsnotify/fsnotify":  {"script"},
 		"github.com/dlclark/regexp2":    {"script"}, // goja's; to bound it
 		"golang.org/x/term":             {"internal/cli"},
-		"golang.org/x/sys":              {"proxy", "internal/wstest", "record/boltstore"},
+		"golang.org/x/sys":              {"internal/drain", "internal/wstest", "record/boltstore"},
 		"testing":                       {}, // helpers take an interface of their own
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/wstape/wstape/internal/drain"
 	"github.com/wstape/wstape/internal/wire"
 	"github.com/wstape/wstape/tape"
 )
@@ -256,7 +257,7 @@ func (s *session) reset(to tape.Side) {
 		raw = t.NetConn()
 	}
 	if tcp, ok := raw.(*net.TCPConn); ok {
-		drain(tcp, time.Second)
+		drain.TCP(tcp, time.Second)
 		_ = tcp.SetLinger(0)
 	}
 	_ = raw.Close()

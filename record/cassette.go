@@ -93,7 +93,8 @@ func ReadCassette(ctx context.Context, in io.Reader, w Writer) ([]uint64, error)
 	if c.session == nil && len(c.numbers) == 0 {
 		return nil, errors.New("there is no session in it: the first line of a cassette is {\"wstape\":1,\"session\":{…}}")
 	}
-	return c.numbers, c.finish()
+	err := c.finish()
+	return c.numbers, err
 }
 
 // locate says where in the line a mistake stands.

@@ -66,6 +66,9 @@ func (p *Play) resolve(now time.Time) {
 			m.Text = fmt.Sprintf("the %s should have ended the session with %s", p.plan.Role.Other(), endingText(s.Ending))
 		}
 		m.Nearest = p.nearest(&first.content, -1, maxDiff, now)
+		if m.Step = len(p.plan.Steps) + 1; p.opts.Until > 0 {
+			m.Step = min(m.Step, p.opts.Until+1)
+		}
 		p.fail(now, m, s)
 		return
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/wstape/wstape/internal/drain"
 	"github.com/wstape/wstape/record"
 	"github.com/wstape/wstape/tape"
 )
@@ -50,6 +51,10 @@ func newConn(ws socket, from tape.Side, limit int64, l *leg) *conn {
 func newMeteredConn(ws socket, from tape.Side, limit int64, l *leg, m *meter) *conn {
 	c := &conn{ws: ws, leg: l, from: from, meter: m, events: make(chan event), over: make(chan struct{}), quit: make(chan struct{})}
 	ws.SetReadLimit(limit)
+	ws.SetPingHandler(func(payload string) error {
+		_ = ws.WriteControl(websocket.PongMessage, []byte(payload), time.Now().Add(closeWait)) // what has come already can still be read
+		return nil
+	})
 	ws.SetCloseHandler(func(int, string) error { return nil }) // answered when the player knows how
 	c.reading.Add(1)
 	go func() {
@@ -159,6 +164,7 @@ func (c *conn) end(ctx context.Context, e *tape.Ending) {
 		<-sent
 	case tape.EndReset:
 		if t, ok := raw(under).(*net.TCPConn); ok {
+			drain.TCP(t, time.Second)
 			_ = t.SetLinger(0)
 			_ = t.Close()
 		}

@@ -205,6 +205,11 @@ func (f *linkFinder) byRule(p *Plan, s *Step, i int, l *leaf, e Ref, peer bool) 
 	return true
 }
 
+// sameID is how long an identifier must be that is the same one wherever it
+// stands: sub-100000 as the result of a call and in what comes of it, but not 1
+// as a message's id and as a user's.
+const sameID = 6
+
 // byID follows small values from one identifier to another of the same name.
 func (f *linkFinder) byID(s *Step, i int, l *leaf, e Ref, peer bool) bool {
 	key := l.ownKey()
@@ -217,6 +222,8 @@ func (f *linkFinder) byID(s *Step, i int, l *leaf, e Ref, peer bool) bool {
 	found := slices.IndexFunc(known, func(u idUse) bool { return u.place == place })
 	switch {
 	case found >= 0:
+	case len(l.text) >= sameID && len(known) > 0 && known[0].slot != mine:
+		found = 0
 	case peer && len(known) > 0 && known[0].slot == mine:
 		return true // the peer repeats it
 	case !peer && len(known) > 0:

@@ -63,6 +63,8 @@ type Play struct {
 	opened   time.Time
 	last     time.Time // of anything
 	lastT    time.Duration
+	heard    time.Time // when something of the peer was last
+	heardT   time.Duration
 	mine     int // index of the next step of the player
 	want     int // index of the next step of the peer
 	steps    int // words given to go on, with Pace.Step
@@ -130,7 +132,7 @@ func (p *Play) step(i int) *Step {
 // Open begins with the handshake done; its values are those of the live peer's
 // query or headers.
 func (p *Play) Open(now time.Time, values []named) {
-	p.opened, p.last = now, now
+	p.opened, p.last, p.heard = now, now, now
 	p.Outcome.Started = now
 	var bound []binding
 	for _, v := range values {
@@ -261,6 +263,9 @@ func (p *Play) pass(i int, now time.Time) {
 	p.times[i] = now
 	p.Outcome.Played++
 	p.last, p.lastT = now, max(p.lastT, p.plan.Steps[i].T)
+	if p.plan.fromPeer(i) {
+		p.heard, p.heardT = now, p.lastT
+	}
 	p.run.mark(Ref{p.plan.index, i + 1}, now)
 	p.mine, p.want = p.next(p.mine, false), p.next(p.want, true)
 }
@@ -278,8 +283,18 @@ func (p *Play) deadline(s *Step) time.Time {
 		return p.last.Add(math.MaxInt64)
 	}
 	distance := max(0, s.T-p.lastT)
-	return p.last.Add(max(distance, p.opts.Pace.after(distance)) + p.opts.Timeout)
+	until := p.last.Add(max(distance, p.opts.Pace.after(distance)))
+	// A player that is faster than the tape must not hurry a peer that goes by its
+	// own clock.
+	if own := p.heard.Add(min(max(0, s.T-p.heardT), maxOwnClock)); s.From != p.plan.Role && own.After(until) {
+		until = own
+	}
+	return until.Add(p.opts.Timeout)
 }
+
+// maxOwnClock bounds how long a peer is waited for that may be going by its own
+// clock: what is really missing is to be found out before that.
+const maxOwnClock = time.Minute
 
 // finish ends a play of which nothing is left.
 func (p *Play) finish(now time.Time) Action {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/wstape/wstape/tape"
 )
@@ -233,4 +234,21 @@ func TestPlaySurvivesAnything(t *testing.T) {
 			t.Errorf("%d of %d steps were played, and nothing is said about it", o.Played, o.Steps)
 		}
 	})
+}
+
+// TestPeerGoesByItsOwnClock has a server that ticks every thirty seconds and a
+// player that is faster than the tape.
+func TestPeerGoesByItsOwnClock(t *testing.T) {
+	r := loadText(t, tape.Client, session()+at(0, "S", "tick 1")+at(29, "C", "hello")+at(30, "S", "tick 2")+closing(31, "S", 1000, ""), Matching{})
+	p := NewPlay(NewRun(r), r.Plans[0], Playing{})
+	now := replayed()
+	p.Open(now, nil)
+	p.Received(tape.Content{Op: tape.Text, Payload: []byte("tick 1")}, now)
+	if a := p.Next(now); a.Send == nil {
+		t.Fatalf("%+v instead of hello", a)
+	}
+	p.Sent([]byte("hello"), now)
+	if a, want := p.Next(now), now.Add(30*time.Second+DefaultTimeout); !a.Until.Equal(want) {
+		t.Errorf("waits until %v, want %v", a.Until, want)
+	}
 }

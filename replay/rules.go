@@ -147,7 +147,7 @@ func appendRule(to *[]rule, r Rule) (err error) {
 			return err
 		}
 		leaves, ok := jsonLeaves(raw, 0, nil)
-		if !ok || len(leaves) != 1 {
+		if !ok || len(leaves) != 1 || len(leaves[0].path) > 0 || leaves[0].kind == '{' || leaves[0].kind == '[' {
 			return errors.New("the value of \"when\" at " + text + " is not a string, number, true, false or null")
 		}
 		c.want = leaves[0].scalar

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -290,8 +291,10 @@ func (s *server) play(w http.ResponseWriter, req *http.Request, play *Play) {
 		for name, values := range headers {
 			w.Header()[name] = values
 		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(response.Body)))
 		w.WriteHeader(response.Status)
 		_, _ = w.Write(response.Body)
+		_ = http.NewResponseController(w).Flush() // before the server is stopped that has no session left
 		play.run.mark(Ref{play.plan.index, 0}, now)
 		return
 	}

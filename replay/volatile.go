@@ -72,7 +72,10 @@ func distinctive(s scalar) bool {
 	switch {
 	case s.kind == 'n' || s.kind == 's' && isDigits(s.text):
 		digits, _, _ := strings.Cut(strings.ToLower(s.text), "e")
-		digits = strings.Trim(strings.Replace(strings.TrimPrefix(digits, "-"), ".", "", 1), "0") // 1000000 is a round number, not an id
+		digits = strings.TrimLeft(strings.Replace(strings.TrimPrefix(digits, "-"), ".", "", 1), "0")
+		if round := strings.TrimRight(digits, "0"); len(digits)-len(round) > 2 { // 1000000 is a round number, not an id; 482910 is none
+			digits = round
+		}
 		return len(digits) >= 6
 	case s.kind != 's':
 		return false

@@ -265,7 +265,8 @@ func TestDistinctive(t *testing.T) {
 		"20-character":                         false,
 		"V1StGXR8_Z5jdHi6B-myT":                true,
 		"0192f0c1-7b1c-7e55-9d6a-3f1b2c4d5e6f": true,
-		"482915":                               true,  // a one-time code
+		"482915":                               true, // a one-time code
+		"482910":                               true,
 		"1500000":                              false, // a round number
 		"12345":                                false,
 		"room1234":                             false,

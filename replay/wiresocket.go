@@ -33,6 +33,7 @@ type socket interface {
 	Subprotocol() string
 	SetReadLimit(int64)
 	SetCloseHandler(func(code int, text string) error)
+	SetPingHandler(func(payload string) error)
 	Close() error
 }
 
@@ -84,6 +85,7 @@ func (s *wireSocket) NetConn() net.Conn                       { return s.nc }
 func (s *wireSocket) Subprotocol() string                     { return s.subprotocol }
 func (s *wireSocket) SetReadLimit(n int64)                    { s.limit = n }
 func (s *wireSocket) SetCloseHandler(func(int, string) error) {}
+func (s *wireSocket) SetPingHandler(func(string) error)       {}
 func (s *wireSocket) Close() error                            { return s.nc.Close() }
 
 var errTooLong = errors.New("the peer sent a message longer than limits.message")

@@ -121,10 +121,10 @@ func TestWrong(t *testing.T) {
 		},
 		{
 			"timeout of a message", shop(), // 0.9 s after the answer on the tape
-			func(s *scene) { s.hears(0, hi).until(10.9).hears(12, sell).ends(13, closes(1000, "bye")) },
+			func(s *scene) { s.hears(0, hi).until(11).hears(12, sell).ends(13, closes(1000, "bye")) },
 			`timeout at step 3 of client: expected {"op":"buy","n":2,"x":true}, received nothing`,
-			[]string{ok1, `10.9 close 4000 "timeout at step 3"`},
-			[]string{ok1, `10.9 {"ok":2}`},
+			[]string{ok1, `11 close 4000 "timeout at step 3"`},
+			[]string{ok1, `11 {"ok":2}`},
 		},
 		{
 			"timeout of the end", shop(),

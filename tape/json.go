@@ -24,11 +24,11 @@ func (s seconds) MarshalJSON() ([]byte, error) {
 func toSeconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1e6 }
 
 func fromSeconds(s float64) (time.Duration, error) {
-	d := math.Round(s*1e6) * float64(time.Microsecond)
-	if math.IsNaN(d) || d < 0 || d > math.MaxInt64/2 {
+	d := math.Round(s * 1e6)
+	if math.IsNaN(d) || d < 0 || d > math.MaxInt64/2/float64(time.Microsecond) {
 		return 0, fmt.Errorf("%v seconds is not a time since the session began", s)
 	}
-	return time.Duration(d), nil
+	return time.Duration(d) * time.Microsecond, nil
 }
 
 // marshal is json.Marshal without the escapes that only HTML needs.

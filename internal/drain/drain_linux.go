@@ -1,4 +1,4 @@
-package proxy
+package drain
 
 import (
 	"net"
@@ -10,6 +10,6 @@ import (
 // unsent returns how many bytes the kernel has not got acknowledged yet.
 func unsent(fd uintptr) (int, error) { return unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }
 
-// drain waits until everything written has arrived, at most for patience: a
+// TCP waits until everything written has arrived, at most for patience: a
 // reset throws away what has not.
-func drain(conn *net.TCPConn, patience time.Duration) { drainWith(conn, patience, unsent) }
+func TCP(conn *net.TCPConn, patience time.Duration) { drainWith(conn, patience, unsent) }

@@ -1,4 +1,4 @@
-package proxy
+package drain
 
 import (
 	"net"
@@ -14,6 +14,6 @@ func unsent(fd uintptr) (int, error) {
 	return unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, soNwrite)
 }
 
-// drain waits until everything written has been sent, at most for patience: a
+// TCP waits until everything written has been sent, at most for patience: a
 // reset throws away what has not.
-func drain(conn *net.TCPConn, patience time.Duration) { drainWith(conn, patience, unsent) }
+func TCP(conn *net.TCPConn, patience time.Duration) { drainWith(conn, patience, unsent) }

@@ -1,6 +1,8 @@
 //go:build linux || darwin
 
-package proxy
+// Package drain waits for what a socket has sent to arrive: a reset throws away
+// what has not.
+package drain
 
 import (
 	"net"
