@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"bufio"
+	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -9,25 +12,37 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/wstape/wstape/internal/har"
 	"github.com/wstape/wstape/record"
 )
 
 func (a *app) exportCommand() *cobra.Command {
-	var format, file string
+	var format, file, dialect string
+	o := har.ExportOptions{Version: version}
 	cmd := &cobra.Command{
 		Use:   "export SESSION…",
-		Short: "write sessions as a cassette: JSON lines to read, edit and commit",
+		Short: "write sessions as a cassette, or as a HAR file for other programs",
 		Example: `  wstape export 3 --out chat.cassette.jsonl
-  wstape export 1 2 | jq .`,
+  wstape export 1 2 | jq .
+  wstape export 3 --format har --out chat.har`,
 		Args: atLeastOne(aSession),
 	}
 	a.tapeFlag(cmd)
-	cmd.Flags().StringVar(&format, "format", "jsonl", "jsonl: a cassette")
+	cmd.Flags().StringVar(&format, "format", "jsonl", "`jsonl|har`: a cassette (JSON lines to read, edit and commit), or what Chrome DevTools, HTTP Toolkit and others open")
+	cmd.Flags().StringVar(&dialect, "har-dialect", string(har.Chrome), "times in the HAR file in seconds (chrome) or milliseconds (playwright): `chrome|playwright`")
+	cmd.Flags().BoolVar(&o.Control, "har-control-frames", false, "list pings, pongs and close frames among the HAR file's messages, as browsers do not")
 	cmd.Flags().StringVar(&file, "out", "", "write to `FILE` instead of stdout")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if format != "jsonl" {
-			return fail(exitUsage, "--format %q is not known: this version writes jsonl", format)
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		switch {
+		case format != "jsonl" && format != "har":
+			return fail(exitUsage, "--format %q is neither jsonl nor har", format)
+		case format != "har" && (cmd.Flags().Changed("har-dialect") || o.Control):
+			return fail(exitUsage, "--har-dialect and --har-control-frames are for --format har")
+		}
+		if o.Dialect, err = har.ParseDialect(dialect); err != nil {
+			return fail(exitUsage, "--har-dialect: %w", err)
 		}
 		t := openTape(a.tape)
 		defer t.Close()
@@ -36,6 +51,9 @@ func (a *app) exportCommand() *cobra.Command {
 			return err
 		}
 		write := func(w io.Writer) error {
+			if format == "har" {
+				return exportHAR(cmd.Context(), w, targets, o)
+			}
 			for _, at := range targets {
 				if err := record.WriteCassette(cmd.Context(), w, at.store, at.n); err != nil {
 					return fmt.Errorf("export %s: %w", at.name, err)
@@ -87,28 +105,42 @@ func writeWhole(path string, mode os.FileMode, write func(io.Writer) error) erro
 	return nil
 }
 
+func exportHAR(ctx context.Context, w io.Writer, targets []target, o har.ExportOptions) error {
+	var sessions []har.Session
+	for _, at := range targets {
+		sessions = append(sessions, har.Session{From: at.store, N: at.n})
+	}
+	if err := har.Export(ctx, w, sessions, o); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	return nil
+}
+
 func (a *app) importCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "import FILE…",
-		Short:   "add the sessions of cassettes to a tape",
-		Example: "  wstape import chat.cassette.jsonl --tape t.db\n  wstape export 3 | wstape import - --tape other.db",
-		Args:    atLeastOne("a cassette file, or - for standard input"),
+		Use:   "import FILE…",
+		Short: "add the sessions of cassettes and HAR files to a tape",
+		Long: `Add the sessions of files to a tape and print their numbers. A file is a cassette,
+a HAR file as Chrome DevTools, Playwright, mitmproxy, HTTP Toolkit or gori write it, or
+a .zip of Playwright. Of a HAR file the WebSockets are read, and the secrets in their
+handshakes are redacted as record.redact says.`,
+		Example: `  wstape import chat.cassette.jsonl --tape t.db
+  wstape import chat.har
+  wstape export 3 | wstape import - --tape other.db`,
+		Args: atLeastOne("a cassette or HAR file, or - for standard input"),
 	}
 	a.tapeFlag(cmd)
+	cmd.Flags().String("config", "", "take record.redact from this YAML `FILE` (see config.example.yaml)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		t := openTape(a.tape)
 		defer t.Close()
 		for _, path := range args {
-			in := io.NopCloser(a.Stdin)
-			if path != "-" {
-				f, err := os.Open(path)
-				if err != nil {
-					return fail(exitReach, "%w", err)
-				}
-				in = f
+			in, err := a.openRecording(path)
+			if err != nil {
+				return err
 			}
-			err := t.whole(cmd.Context(), func(s record.Store) error {
-				numbers, err := record.ReadCassette(cmd.Context(), in, s)
+			err = t.whole(cmd.Context(), func(s record.Store) error {
+				numbers, err := a.readRecording(cmd.Context(), in, s, cmd.Flags())
 				for _, n := range numbers {
 					fmt.Fprintf(a.Stdout, "%d\n", n)
 				}
@@ -122,4 +154,96 @@ func (a *app) importCommand() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// recordingFile is a cassette or a HAR file.
+type recordingFile struct {
+	io.Reader
+	name  string
+	har   *har.Source // nil of a cassette
+	close []func() error
+}
+
+func (f *recordingFile) Close() {
+	for _, close := range f.close {
+		_ = close() // it was only read
+	}
+}
+
+// openRecording opens a cassette or HAR file, "-" being standard input, and
+// looks which it is.
+func (a *app) openRecording(path string) (*recordingFile, error) {
+	if path == "-" {
+		in := bufio.NewReader(a.Stdin)
+		if head, _ := in.Peek(sniffed); har.Is(head) {
+			return spooled(in)
+		}
+		return &recordingFile{Reader: in, name: path}, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fail(exitReach, "%w", err)
+	}
+	r := &recordingFile{Reader: f, name: path, close: []func() error{f.Close}}
+	head := make([]byte, sniffed)
+	n, _ := f.ReadAt(head, 0) // of what cannot be read here, reading says why
+	if ext := filepath.Ext(path); ext != ".har" && ext != ".zip" && !har.Is(head[:n]) {
+		return r, nil
+	}
+	info, err := f.Stat()
+	if err != nil {
+		r.Close()
+		return nil, fail(exitReach, "%w", err)
+	}
+	r.har = &har.Source{ReaderAt: f, Size: info.Size()}
+	if root, err := os.OpenRoot(filepath.Dir(path)); err == nil { // a root: no name and no link leads out of it
+		r.har.Beside = root.FS()
+		r.close = append(r.close, root.Close)
+	}
+	return r, nil
+}
+
+// sniffed is how much of a file is looked at to see what it is.
+const sniffed = 64
+
+// spooled puts a HAR file that comes from a pipe into a file: it is read twice.
+func spooled(in io.Reader) (*recordingFile, error) {
+	f, err := os.CreateTemp("", "wstape-*.har")
+	if err != nil {
+		return nil, fail(exitReach, "%w", err)
+	}
+	r := &recordingFile{Reader: f, name: "-", close: []func() error{f.Close, func() error { return os.Remove(f.Name()) }}}
+	size, err := io.Copy(f, in)
+	if err != nil {
+		r.Close()
+		return nil, fail(exitReach, "read standard input: %w", err)
+	}
+	r.har = &har.Source{ReaderAt: f, Size: size}
+	return r, nil
+}
+
+// readRecording adds a file's sessions to a tape. Of a HAR file, the secrets in
+// the handshakes are redacted, and what is not believed is said.
+func (a *app) readRecording(ctx context.Context, in *recordingFile, w record.Writer, flags *pflag.FlagSet) ([]uint64, error) {
+	if in.har == nil {
+		return record.ReadCassette(ctx, in, w)
+	}
+	c, _, err := a.load(flags, nil)
+	if err != nil {
+		return nil, err
+	}
+	key := make([]byte, 32) // without the tape's own, pseudonyms are equal within the file
+	_, _ = rand.Read(key)   // never fails
+	if keyed, ok := w.(interface{ Key() []byte }); ok {
+		key = keyed.Key()
+	}
+	redactor, err := record.NewRedactor(key, c.Record.Redact.Headers, c.Record.Redact.Query)
+	if err != nil {
+		return nil, fail(exitUsage, "record.redact: %w", err)
+	}
+	numbers, warnings, err := har.Import(ctx, *in.har, w, redactor)
+	for _, text := range warnings {
+		fmt.Fprintf(a.Stderr, "wstape: %s: %s\n", in.name, safe(text, 1000))
+	}
+	return numbers, err
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/spf13/pflag"
+
 	"github.com/wstape/wstape/record"
 )
 
@@ -21,11 +23,11 @@ type target struct {
 }
 
 // resolve finds the sessions that arguments name: by number (3), from the end
-// (-1), by the beginning of their UUID, or as a cassette file.
+// (-1), by the beginning of their UUID, or as a cassette or HAR file.
 func (a *app) resolve(ctx context.Context, t *tapeFile, args []string) ([]target, error) {
 	var out []target
 	for _, arg := range args {
-		found, err := resolveOne(ctx, t, arg)
+		found, err := a.resolveOne(ctx, t, arg)
 		if err != nil {
 			return nil, err
 		}
@@ -34,7 +36,7 @@ func (a *app) resolve(ctx context.Context, t *tapeFile, args []string) ([]target
 	return out, nil
 }
 
-func resolveOne(ctx context.Context, t *tapeFile, arg string) ([]target, error) {
+func (a *app) resolveOne(ctx context.Context, t *tapeFile, arg string) ([]target, error) {
 	if back, ok := strings.CutPrefix(arg, "@-"); ok {
 		return fromLast(ctx, t, back)
 	}
@@ -48,7 +50,7 @@ func resolveOne(ctx context.Context, t *tapeFile, arg string) ([]target, error) 
 		}
 	}
 	if _, err := os.Stat(arg); err == nil {
-		return cassette(ctx, arg)
+		return a.cassette(ctx, arg)
 	}
 	if isPrefix(arg) {
 		return byID(ctx, t, strings.ToLower(arg))
@@ -56,7 +58,7 @@ func resolveOne(ctx context.Context, t *tapeFile, arg string) ([]target, error) 
 	if strings.ContainsAny(arg, "./\\") {
 		return nil, fail(exitReach, "open %s: %w", arg, fs.ErrNotExist)
 	}
-	return nil, fail(exitUsage, "%q names no session: give a number (3), -1 for the last, the beginning of a UUID, or a cassette file", arg)
+	return nil, fail(exitUsage, "%q names no session: give a number (3), -1 for the last, the beginning of a UUID, or a cassette or HAR file", arg)
 }
 
 func notFound(t *tapeFile, arg string, err error) error {
@@ -112,17 +114,21 @@ func byID(ctx context.Context, t *tapeFile, prefix string) ([]target, error) {
 	return []target{{t, found[0].N, fmt.Sprintf("session %d", found[0].N)}}, nil
 }
 
-// cassette loads a cassette file; its sessions are numbered from 1.
-func cassette(ctx context.Context, path string) ([]target, error) {
-	f, err := os.Open(path)
+// cassette loads a cassette or HAR file; its sessions are numbered from 1.
+func (a *app) cassette(ctx context.Context, path string) ([]target, error) {
+	in, err := a.openRecording(path)
 	if err != nil {
-		return nil, fail(exitReach, "%w", err)
+		return nil, err
 	}
-	defer f.Close()
+	defer in.Close()
 	memory := record.NewMemory()
-	numbers, err := record.ReadCassette(ctx, f, memory)
+	numbers, err := a.readRecording(ctx, in, memory, pflag.NewFlagSet("", pflag.ContinueOnError))
 	if err != nil {
-		return nil, fail(exitReach, "read cassette %s: %w", path, err)
+		what := "cassette"
+		if in.har != nil {
+			what = "HAR file"
+		}
+		return nil, fail(exitReach, "read %s %s: %w", what, path, err)
 	}
 	var out []target
 	for _, n := range numbers {
