@@ -270,8 +270,12 @@ func (k *skeletonBuilder) around(w string, start, end int, m string) {
 // random adds a word that may be random but for those of its parts, set off by
 // - and _, that read like words and numbers: sk_live_4eC39HqLyjWDarjtT1zdp7dc.
 func (k *skeletonBuilder) random(w string) {
-	if len(w) < minRandom {
+	switch {
+	case len(w) < minRandom:
 		k.plain(w)
+		return
+	case isSocketID(w):
+		k.mark(markBase64)
 		return
 	}
 	var loose, fixed []string // in turn: fixed[i] follows loose[i]
@@ -347,11 +351,24 @@ func isRandom(text string) bool {
 	if len(text) < minRandom || len(text) > maxRandom {
 		return false
 	}
-	mixed := false
+	return isMixed(text) && surprise(text) >= minSurprise && !isReadable(text)
+}
+
+// isMixed reports whether a text has digits or changes to upper case.
+func isMixed(text string) bool {
 	for i := range len(text) {
-		mixed = mixed || isDigit(text[i]) || i > 0 && isLower(text[i-1]) && isUpper(text[i])
+		if isDigit(text[i]) || i > 0 && isLower(text[i-1]) && isUpper(text[i]) {
+			return true
+		}
 	}
-	return mixed && surprise(text) >= minSurprise && !isReadable(text)
+	return false
+}
+
+// isSocketID reports whether a word is an id of Socket.IO: base64url of 12 random
+// bytes and a counter of 3, which ends in AAAA for a long time and so reads less
+// like chance than it is.
+func isSocketID(w string) bool {
+	return len(w) == 20 && w[16:18] == "AA" && isMixed(w) && surprise(w[:16]) >= 0
 }
 
 // isReadable reports whether a text is the base64 of text.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/dop251/goja"
 	"github.com/dop251/goja/parser"
+
+	"github.com/wstape/wstape/internal/levenshtein"
 )
 
 // Inspection is what can be said about a script without running it on messages.
@@ -76,7 +78,7 @@ func hookList() []string { return append(strings.Split(hookNames, ", "), "onRelo
 func mistyped(name string) string {
 	nearest, least := "", 4
 	for _, hook := range hookList() {
-		if d := distance(strings.ToLower(name), strings.ToLower(hook)); d < least {
+		if d := levenshtein.Distance(strings.ToLower(name), strings.ToLower(hook)); d < least {
 			nearest, least = hook, d
 		}
 	}
@@ -87,26 +89,6 @@ func mistyped(name string) string {
 		return fmt.Sprintf("it exports %s, which is no hook; there are %s and onReload", name, hookNames)
 	}
 	return ""
-}
-
-// distance is how many letters must be added, removed or changed to make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		last := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			next := last
-			if a[i] != b[j] {
-				next = min(row[j+1], row[j], last) + 1
-			}
-			last, row[j+1] = row[j+1], next
-		}
-	}
-	return row[len(b)]
 }
 
 // elsewhere is the globals of browsers and of Node that people may expect, and

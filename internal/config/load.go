@@ -11,6 +11,8 @@ import (
 
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
+
+	"github.com/wstape/wstape/internal/levenshtein"
 )
 
 // EnvPrefix begins the names of the environment variables that set keys:
@@ -219,38 +221,18 @@ func routeKeys(v *viper.Viper) (unknown []error) {
 func didYouMean(key string, known []string) string {
 	best, distance := "", len(key)/2+1
 	for _, k := range known {
-		if d := edits(key, k); d < distance {
+		if d := levenshtein.Distance(key, k); d < distance {
 			best, distance = k, d
 		}
 		// A key at the wrong level is near too.
-		if i := strings.LastIndex(k, "."); i > 0 && edits(key, k[i+1:]) < min(distance, 2) {
-			best, distance = k, edits(key, k[i+1:])
+		if i := strings.LastIndex(k, "."); i > 0 && levenshtein.Distance(key, k[i+1:]) < min(distance, 2) {
+			best, distance = k, levenshtein.Distance(key, k[i+1:])
 		}
 	}
 	if best == "" {
 		return "; wstape config print lists all keys"
 	}
 	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// edits is the Levenshtein distance.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }
 
 func durationHook(_, to reflect.Type, data any) (any, error) {
