@@ -248,7 +248,7 @@ func TestTooManyTimers(t *testing.T) {
 
 func TestTimerFlood(t *testing.T) {
 	for _, work := range []string{``, `throw new Error("in a timer")`, `for (;;);`, `return Promise.reject(1)`, `setInterval(() => {}, 0)`} {
-		l := openOne(t, Options{Timeout: 20 * time.Millisecond}, hostileHook(`
+		l := openOne(t, Options{Timeout: 20 * time.Millisecond, grace: 20 * time.Second}, hostileHook(`
 			for (let i = 0; i < 100; i++) setInterval(() => { `+work+` }, 0)
 			setTimeout(() => session.note("flooded"), 1)`))
 		l.say("go")
