@@ -180,9 +180,10 @@ func (a *app) root() *cobra.Command {
 	})
 	root.AddCommand(
 		a.proxyCommand(), a.demoCommand(),
-		a.lsCommand(), a.showCommand(), a.tailCommand(), a.rmCommand(), a.tagCommand(), a.checkCommand(),
+		a.lsCommand(), a.showCommand(), a.tailCommand(), a.searchCommand(), a.rmCommand(), a.tagCommand(), a.checkCommand(),
 		a.exportCommand(), a.importCommand(), a.replayCommand(), a.scriptCommand(), a.configCommand(), a.versionCommand(),
 	)
+	root.AddCommand(&cobra.Command{Use: "filter", Short: "the language of --filter and search", Long: filterHelp()}) // a help topic
 	root.InitDefaultCompletionCmd()
 	wrapUsage(root)
 	return root

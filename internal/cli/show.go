@@ -16,6 +16,7 @@ type showOptions struct {
 	follow, frames, json bool
 	from                 string
 	maxBytes             int64
+	lens                 lens
 }
 
 func (a *app) showCommand() *cobra.Command {
@@ -34,7 +35,14 @@ the order in which they began. With --frames, the frames as they were on the wir
 	cmd.Flags().BoolVar(&o.json, "json", false, "one JSON object a line")
 	cmd.Flags().StringVar(&o.from, "from", "", "only what this side sent: `client|server`")
 	cmd.Flags().Int64Var(&o.maxBytes, "max-bytes", -1, "show at most this much of each payload; 0 shows all (default all in JSON, what fits else)")
+	o.lens.addFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := o.lens.compile(); err != nil {
+			return err
+		}
+		if o.frames && o.lens.whole() {
+			return fail(exitUsage, "--filter and --view look at messages; --frames shows frames")
+		}
 		if o.from != "" {
 			if _, err := tape.ParseSide(o.from); err != nil {
 				return fail(exitUsage, "--from: %w", err)
@@ -99,16 +107,43 @@ func (a *app) showLines(ctx context.Context, out *bufio.Writer, at target, o *sh
 		room = 1 << 30
 	case o.maxBytes == 0:
 		room = 1 << 30
-	case !o.json:
+	case !o.json && !o.lens.whole():
 		read.Keep = uint64(max(columns, 64)) * 4
+	}
+	e, err := at.store.Session(ctx, at.n)
+	if err != nil {
+		return err
+	}
+	sight, err := o.lens.on(&e.Session)
+	if err != nil {
+		return err
+	}
+	if o.lens.whole() {
+		read.Keep = 0 // what is looked at must be there
 	}
 	for line, err := range record.Lines(ctx, at.store, at.n, read) {
 		if err != nil {
 			return err
 		}
+		x := seen{passes: o.lens.filter == nil}
+		if line.Message != nil {
+			x = sight.see(line.Message)
+		}
 		switch {
-		case line.Message != nil && !o.wants(line.Message.From):
+		case !x.passes, line.Message != nil && !o.wants(line.Message.From):
 			continue
+		case o.lens.view != "" && o.json && line.Message != nil:
+			text, err := viewJSON(line, &x)
+			if err != nil {
+				return err
+			}
+			if _, err := out.Write(text); err != nil {
+				return err
+			}
+		case o.lens.view != "" && x.view != nil:
+			if _, err := fmt.Fprintf(out, "%s  %s\n", paint.paint(dim, clock(line.T)), paint.viewText(line.Message, &x, room)); err != nil {
+				return err
+			}
 		case o.json:
 			if err := line.WriteJSON(out); err != nil {
 				return err

@@ -1,0 +1,186 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/wstape/wstape/internal/decode"
+	"github.com/wstape/wstape/internal/filter"
+	"github.com/wstape/wstape/tape"
+)
+
+// lens is what commands look at messages through: a filter, and a protocol's view.
+type lens struct {
+	filterText, view string
+	filter           *filter.Filter // nil lets all pass
+}
+
+func (l *lens) addFlags(fs *pflag.FlagSet) {
+	fs.StringVar(&l.filterText, "filter", "", "only messages for which this `EXPR` holds: 'from == \"client\" && len > 100' (see wstape help filter)")
+	fs.StringVar(&l.view, "view", "", "say what messages mean in a `PROTOCOL`: auto, or one of "+strings.Join(viewNames(), ", "))
+}
+
+func viewNames() (names []string) {
+	for _, p := range decode.Protocols() {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// compile reads the flags.
+func (l *lens) compile() (err error) {
+	if l.filterText != "" {
+		if l.filter, err = filter.Compile(l.filterText); err != nil {
+			return fail(exitUsage, "%w", err)
+		}
+	}
+	if l.view != "" && l.view != decode.Auto && !slices.Contains(viewNames(), l.view) {
+		return fail(exitUsage, "--view %q is not known: auto, %s", l.view, strings.Join(viewNames(), ", "))
+	}
+	return nil
+}
+
+// whole reports whether messages must be read whole.
+func (l *lens) whole() bool { return l.filter != nil || l.view != "" }
+
+// sight is a lens on one session, whose messages it must see in order.
+type sight struct {
+	lens    *lens
+	session *tape.Session
+	decoder decode.Decoder // nil if nobody asks for views
+	asked   map[string]time.Duration
+}
+
+// maxAsked bounds how many requests are remembered that have no answer yet.
+const maxAsked = 10_000
+
+func (l *lens) on(s *tape.Session) (*sight, error) {
+	out := &sight{lens: l, session: s}
+	usesView := l.filter != nil && (l.filter.Uses("view") || l.filter.Uses("latency"))
+	if l.view == "" && !usesView {
+		return out, nil
+	}
+	var err error
+	out.asked = map[string]time.Duration{}
+	out.decoder, err = decode.Open(l.view, decode.Hint{Subprotocol: s.Subprotocol, Target: s.URL})
+	return out, err
+}
+
+// seen is what a message looks like through a lens.
+type seen struct {
+	view    *decode.View
+	latency time.Duration // of an answer, since its request
+	passes  bool          // the filter
+}
+
+// see looks at a message.
+func (s *sight) see(m *tape.Message) seen {
+	out := seen{passes: true}
+	if s.decoder != nil && (m.Op == tape.Text || m.Op == tape.Binary) {
+		v := s.decoder.View(m)
+		out.view = &v
+		out.latency = s.pair(m, &v)
+	}
+	if f := s.lens.filter; f != nil {
+		out.passes = f.Match(&filter.Subject{Session: s.session, Message: m, View: out.view, Latency: out.latency})
+	}
+	return out
+}
+
+// pair finds out how long an answer took; of several the first.
+func (s *sight) pair(m *tape.Message, v *decode.View) time.Duration {
+	if v.Key == "" {
+		return 0
+	}
+	if !v.Answer {
+		if len(s.asked) < maxAsked {
+			s.asked[m.From.String()+v.Key] = m.T
+		}
+		return 0
+	}
+	key := m.From.Other().String() + v.Key
+	at, ok := s.asked[key]
+	if !ok {
+		return 0
+	}
+	delete(s.asked, key)
+	return m.T - at
+}
+
+// text is a view as one line.
+func (p painter) viewText(m *tape.Message, x *seen, room int) string {
+	way := cyan
+	if m.From == tape.Server {
+		way = green
+	}
+	v := x.view
+	after := ""
+	if x.latency > 0 {
+		after = "  " + p.paint(dim, "answered after "+shortDuration(x.latency))
+	}
+	if v.Err != nil {
+		after += "  " + p.paint(red, safe("not "+v.Protocol+": "+v.Err.Error(), 120))
+	}
+	kind := v.Type
+	if v.Heartbeat {
+		kind += " (heartbeat)"
+	}
+	head := fmt.Sprintf("%s %-14s ", arrow(m.From), safe(kind, 40))
+	return p.paint(way, head) + safe(v.Summary, max(20, room-len(head)-30)) + after
+}
+
+// viewJSON is a message's line with its view in it.
+func viewJSON(l *tape.Line, x *seen) ([]byte, error) {
+	line, err := l.MarshalJSON()
+	if err != nil || x.view == nil {
+		return append(line, '\n'), err
+	}
+	v := x.view
+	about := struct {
+		Protocol  string  `json:"protocol"`
+		Type      string  `json:"type,omitempty"`
+		Key       string  `json:"key,omitempty"`
+		Answer    bool    `json:"answer,omitempty"`
+		Heartbeat bool    `json:"heartbeat,omitempty"`
+		Summary   string  `json:"summary,omitempty"`
+		Latency   float64 `json:"latency,omitempty"`
+		Error     string  `json:"error,omitempty"`
+	}{v.Protocol, v.Type, v.Key, v.Answer, v.Heartbeat, v.Summary, x.latency.Seconds(), ""}
+	if v.Err != nil {
+		about.Error = v.Err.Error()
+	}
+	text, err := json.Marshal(about)
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Appendf(nil, "%s,\"view\":%s}\n", strings.TrimSuffix(string(line), "}"), text), nil
+}
+
+// filterHelp explains the filter language.
+func filterHelp() string {
+	var out strings.Builder
+	out.WriteString(`A filter is an expression over one message: https://expr-lang.org/docs/language-definition
+
+  from == "client" && json.type == "subscribe" && len > 100
+  text contains "BTC" || text matches "^\\d+"
+  fate == "edited" && session.url startsWith "/chat"
+  view.type == "next" && latency > 200ms && t < 5s
+
+`)
+	w := tabwriter.NewWriter(&out, 0, 4, 2, ' ', 0)
+	for _, f := range filter.Fields() {
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", f.Name, f.Type, f.About)
+	}
+	_ = w.Flush() // a builder takes everything
+	out.WriteString(`
+Durations are written 200ms, 5s, 1m. What a message does not have is nil, "" or
+0; where a value is not of the kind that the expression needs, it does not hold.
+`)
+	return out.String()
+}
