@@ -14,6 +14,7 @@ type driver struct {
 	conn  *conn
 	words <-chan struct{} // one for each step, with Pace.Step
 	held  []event         // what came while something was being sent
+	ended *tape.Ending    // how the peer has ended the connection; nil if it has not
 }
 
 // finish plays a session to its end, with who takes over if somebody does.
@@ -27,7 +28,12 @@ func (d *driver) finish(ctx context.Context, takeover Takeover, req *http.Reques
 		d.conn.end(ctx, &tape.Ending{Kind: tape.EndClose, Code: 1000})
 		return
 	}
-	t := &Taken{Role: d.play.plan.Role, Request: req, Unmatched: unmatched, play: d.play, conn: d.conn}
+	t := &Taken{Role: d.play.plan.Role, Request: req, Unmatched: unmatched, ended: d.ended, play: d.play, conn: d.conn}
+	for _, e := range d.held {
+		if t.ended = e.ending; e.ending == nil {
+			t.Unmatched = append(t.Unmatched, e.content)
+		}
+	}
 	if err := takeover(ctx, t); err != nil {
 		o.Notes = append(o.Notes, "after the player: "+err.Error())
 	}
@@ -138,12 +144,16 @@ func (d *driver) release() (ended bool) {
 }
 
 // one takes what came next, if anything has come: one at a time, so that what it
-// sets going is sent before the peer's next word is looked at.
+// sets going is sent before the peer's next word is looked at. What is for who
+// takes over is left to them.
 func (d *driver) one() (took bool) {
 	var e event
-	if len(d.held) > 0 {
+	switch {
+	case d.play.handsOver():
+		return false
+	case len(d.held) > 0:
 		e, d.held = d.held[0], d.held[1:]
-	} else {
+	default:
 		select {
 		case e = <-d.conn.events:
 		default:
@@ -159,6 +169,7 @@ func (d *driver) take(e event) {
 		d.play.Received(e.content, e.at)
 		return
 	}
+	d.ended = e.ending
 	d.play.ending = *e.ending
 	d.play.Ended(*e.ending, e.at)
 	if e.ending.Kind == tape.EndClose {

@@ -65,7 +65,7 @@ func (u *Upstream) Takeover(ctx context.Context, t *Taken) error {
 		_ = l.end(tape.Ending{Kind: tape.EndError, Why: err.Error()})
 		return err
 	}
-	r := relay{client: t.conn, upstream: up, log: l, known: known, early: t.Unmatched}
+	r := relay{client: t.conn, upstream: up, log: l, known: known, early: t.Unmatched, ended: t.ended}
 	t.play.ending = r.run(ctx)
 	return l.end(t.play.ending)
 }
@@ -253,6 +253,7 @@ type relay struct {
 	log              *liveLog
 	known            []pair
 	early            []tape.Content // that the client has sent already
+	ended            *tape.Ending   // how the client has left after that; nil if it has not
 }
 
 // run relays until one end is gone, and ends the other in the same way.
@@ -261,6 +262,9 @@ func (r *relay) run(ctx context.Context) tape.Ending {
 		if e := r.pass(tape.Client, event{content: c}); e != nil {
 			return r.over(ctx, e)
 		}
+	}
+	if r.ended != nil {
+		return r.over(ctx, r.pass(tape.Client, event{ending: r.ended}))
 	}
 	for {
 		var e event

@@ -299,7 +299,7 @@ const maxOwnClock = time.Minute
 // finish ends a play of which nothing is left.
 func (p *Play) finish(now time.Time) Action {
 	switch {
-	case p.opts.Until > 0 && len(p.plan.Steps) >= p.opts.Until:
+	case p.until():
 		p.over = true
 		return Action{Live: true}
 	case p.plan.Role == tape.Server && (p.opts.Timeout < 0 || now.Before(p.last.Add(p.opts.Timeout))):
@@ -307,6 +307,20 @@ func (p *Play) finish(now time.Time) Action {
 	}
 	p.over = true
 	return Action{End: &tape.Ending{Kind: tape.EndClose, Code: 1000}}
+}
+
+// until reports whether the connection is handed over after some step.
+func (p *Play) until() bool { return p.opts.Until > 0 && len(p.plan.Steps) >= p.opts.Until }
+
+// handsOver reports whether what comes now is for who takes over.
+func (p *Play) handsOver() bool {
+	switch {
+	case p.over:
+		return false
+	case p.verdict != nil:
+		return p.opts.OnMismatch == Passthrough
+	}
+	return p.until() && p.step(p.mine) == nil && p.step(p.want) == nil
 }
 
 // Received says that a text or binary message came.
@@ -320,7 +334,11 @@ func (p *Play) Received(c tape.Content, now time.Time) {
 		return
 	}
 	s := p.step(p.want)
-	if s != nil && s.message() && p.match(p.want, &c, now) {
+	switch {
+	case s != nil && s.message() && p.match(p.want, &c, now):
+		return
+	case s == nil && p.until(): // the player has something to send yet, the peer does not wait for it
+		p.unmatched = append(p.unmatched, c)
 		return
 	}
 	p.suspects = append(p.suspects, suspect{c, now})

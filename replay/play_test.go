@@ -154,6 +154,18 @@ func TestUntil(t *testing.T) {
 	s.held()
 }
 
+// What comes early is for who takes over, too: the player waits with its last
+// step, the peer does not.
+func TestUntilEarly(t *testing.T) {
+	cassette := session() + at(0, "C", "one") + at(50, "S", "ONE") + at(60, "C", "two")
+	s := open(t, loadText(t, tape.Server, cassette, Matching{}), Playing{Until: 2, Pace: Pace{Factor: 1}})
+	s.hears(0, text("one")).hears(10, text("early")).rest().did("50 ONE", "50 live")
+	if u := s.play.unmatched; len(u) != 1 || content(&u[0]) != "early" {
+		t.Errorf("%v", u)
+	}
+	s.held()
+}
+
 // Passthrough hands over what did not match.
 func TestPassthrough(t *testing.T) {
 	s := open(t, loadText(t, tape.Server, shop(), Matching{}), Playing{OnMismatch: Passthrough})

@@ -18,8 +18,9 @@ type Taken struct {
 	// Unmatched are messages that have come and are not on the tape.
 	Unmatched []tape.Content
 
-	play *Play
-	conn *conn
+	ended *tape.Ending // how the peer has left after them; nil if it has not
+	play  *Play
+	conn  *conn
 }
 
 // Receive returns the next message of the peer, or how the connection ended.
@@ -28,6 +29,9 @@ func (t *Taken) Receive(ctx context.Context) (tape.Content, *tape.Ending) {
 		c := t.Unmatched[0]
 		t.Unmatched = t.Unmatched[1:]
 		return c, nil
+	}
+	if t.ended != nil {
+		return tape.Content{}, t.ended
 	}
 	select {
 	case e := <-t.conn.events:
@@ -64,6 +68,10 @@ func Terminal(lines <-chan string, tell func(tape.Content)) Takeover {
 	return func(ctx context.Context, t *Taken) error {
 		for _, c := range t.Unmatched {
 			tell(c)
+		}
+		if t.ended != nil {
+			t.answer(t.ended)
+			return nil
 		}
 		lines := lines
 		var over <-chan time.Time

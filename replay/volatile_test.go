@@ -226,7 +226,6 @@ func TestRandomIsVolatile(t *testing.T) {
 		{"32 bytes in base64url", 9880, of(base64url, 43)},
 		{"nanoid", 9850, of(base64url, 21)},
 		{"20 of base64url", 9850, of(base64url, 20)},
-		{"Socket.IO id", 9980, bytes(12, func(b []byte) string { return base64.URLEncoding.EncodeToString(append(b, 0, 0, 3)) })},
 		{"16 bytes in base64", 9900, bytes(16, base64.StdEncoding.EncodeToString)},
 		{"32 bytes in base64", 9900, bytes(32, base64.StdEncoding.EncodeToString)},
 		{"64 bytes in base64", 9900, bytes(64, base64.StdEncoding.EncodeToString)},
@@ -239,6 +238,7 @@ func TestRandomIsVolatile(t *testing.T) {
 		{"16 of A-Za-z0-9", 9800, of(base64url[:62], 16)},
 		{"a key with a prefix", 9970, prefixed("sk_live_", of(base64url[:62], 24))},
 		{"a nanoid with a prefix", 9800, prefixed("user-", of(base64url, 21))},
+		{"Socket.IO id", 9980, bytes(12, func(b []byte) string { return base64.URLEncoding.EncodeToString(append(b, 0, 0, 3)) })},
 	} {
 		n, alone := 0, 0
 		for range 10_000 {

@@ -31,7 +31,13 @@ async def ping(websocket):
         await websocket.send("ponged " + m)
 
 
-ACTIONS = {"/close": close, "/ping": ping}
+async def upper(websocket):
+    """/upper: answer in capitals."""
+    async for m in websocket:
+        await websocket.send(m.upper())
+
+
+ACTIONS = {"/close": close, "/ping": ping, "/upper": upper}
 
 
 async def serve(websocket, path=None):
