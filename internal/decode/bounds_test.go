@@ -27,7 +27,7 @@ func TestBounds(t *testing.T) {
 			bounded(t, p.Name, c.payload)
 		}
 	}
-	for _, c := range hostile(10 << 20) {
+	for _, c := range hostile(2 << 20) {
 		bounded(t, c.protocol, c.payload)
 		bounded(t, Auto, c.payload)
 	}
@@ -78,7 +78,7 @@ func bounded(t *testing.T, protocol, payload string) {
 		d := open(t, protocol, Hint{})
 		var v View
 		n := allocated(func() { v = d.View(m) })
-		if limit := uint64(len(payload))*40 + 64<<20; n > limit {
+		if limit := uint64(len(payload))*100 + 64<<20; n > limit {
 			t.Errorf("%s: %d bytes allocated for %d", what, n, len(payload))
 		}
 		checkLine(t, what, v)
