@@ -43,7 +43,7 @@ peers:
 
 ## unit: all tests, with the race detector; real peers that are missing are skipped, loudly
 unit:
-	$(GO) test -race -shuffle=on ./...
+	$(GO) test -race -shuffle=on -timeout 20m ./...
 	@$(GO) test -run '^TestPeers$$' -v ./e2e | grep -E 'peer missing|SKIP' || true
 
 ## fuzz: a short run of each fuzz target (FUZZ=10m for a long one)
