@@ -8,7 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
+	"regexp"
 	"time"
 
 	"github.com/google/uuid"
@@ -97,6 +97,9 @@ func ReadCassette(ctx context.Context, in io.Reader, w Writer) ([]uint64, error)
 	return c.numbers, err
 }
 
+// firstQuoted is what an error is about.
+var firstQuoted = regexp.MustCompile(`"[^"\\]+"`)
+
 // locate says where in the line a mistake stands.
 func locate(err error, line int, text []byte) error {
 	var store storeError
@@ -117,8 +120,9 @@ func locate(err error, line int, text []byte) error {
 	case errors.As(err, &wrong):
 		column = base + int(wrong.Offset)
 	default:
-		if _, name, ok := strings.Cut(err.Error(), "unknown field "); ok {
-			column = bytes.Index(text, []byte(name)) + 1
+		// A key that is not known, or a value that is none of those allowed.
+		if quoted := firstQuoted.FindString(err.Error()); quoted != "" {
+			column = bytes.Index(text, []byte(quoted)) + 1
 		}
 	}
 	return &CassetteError{Line: line, Column: column, Err: err}

@@ -212,6 +212,7 @@ func TestMistakeInACassetteIsLocated(t *testing.T) {
 		{"unknown key of the session", `{"wstape":1,"session":{"uri":"/"}}`, 1, 24, `unknown field "uri"`},
 		{"wrong type", head + `{"from":"client","text":7}`, 2, 25, "number"},
 		{"wrong type in the session", `{"wstape":1,"session":{"url":7}}`, 1, 30, "number"},
+		{"unknown value", head + `{"from":"client","op":"txet","text":"a"}`, 2, 23, `op "txet"`},
 		{"no sender", head + `{"text":"a"}`, 2, 0, `"from"`},
 		{"no session", `{"from":"client","text":"a"}`, 1, 0, "before the first session"},
 		{"newer", `{"wstape":2,"session":{}}`, 1, 0, "cassette version 2"},
