@@ -3,23 +3,9 @@
 // Opens the page in Chromium and has it converse. Takes one JSON line on stdin,
 // {browser, url, messages, code, reason}, and prints one with what the page saw.
 
-const path = require("node:path");
 const readline = require("node:readline");
-const { createRequire } = require("node:module");
 
-// The library is installed beside the Node peers.
-const { chromium } = createRequire(path.join(__dirname, "..", "node", "package.json"))("playwright-core");
-
-const args = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
+const { chromium, args } = require("./chromium.js");
 
 async function run(order) {
   const browser = await chromium.launch({ executablePath: order.browser, args });

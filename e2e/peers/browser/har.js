@@ -9,21 +9,8 @@
 const fs = require("node:fs");
 const path = require("node:path");
 const readline = require("node:readline");
-const { createRequire } = require("node:module");
 
-// The library is installed beside the Node peers.
-const { chromium } = createRequire(path.join(__dirname, "..", "node", "package.json"))("playwright-core");
-
-const args = [
-  "--headless",
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
+const { chromium, args } = require("./chromium.js");
 
 const talk = (page, order) => page.evaluate(({ messages, code, reason }) => converse(messages, code, reason), order);
 
