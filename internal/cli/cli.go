@@ -51,12 +51,7 @@ type exitError struct {
 	err  error
 }
 
-func (e *exitError) Error() string {
-	if e.err == nil {
-		return "" // it has been said
-	}
-	return e.err.Error()
-}
+func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
 func fail(code int, format string, args ...any) error {
@@ -98,9 +93,7 @@ func Main(env Env) int {
 	if err == nil || errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return exitFine
 	}
-	if err.Error() != "" {
-		fmt.Fprintf(env.Stderr, "wstape: %v\n", err)
-	}
+	fmt.Fprintf(env.Stderr, "wstape: %v\n", err)
 	return exitCode(err)
 }
 

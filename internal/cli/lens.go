@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -18,12 +19,17 @@ import (
 // lens is what commands look at messages through: a filter, and a protocol's view.
 type lens struct {
 	filterText, view string
-	filter           *filter.Filter // nil lets all pass
+	protos           []string         // .proto files
+	message          string           // the Protobuf message that all are
+	filter           *filter.Filter   // nil lets all pass
+	protobuf         *decode.Protocol // with a schema; nil without
 }
 
 func (l *lens) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&l.filterText, "filter", "", "only messages for which this `EXPR` holds: 'from == \"client\" && len > 100' (see wstape help filter)")
 	fs.StringVar(&l.view, "view", "", "say what messages mean in a `PROTOCOL`: auto, or one of "+strings.Join(viewNames(), ", "))
+	fs.StringArrayVar(&l.protos, "proto", nil, "read messages as Protobuf with this schema (.proto `FILE`, may be given several times); with --message")
+	fs.StringVar(&l.message, "message", "", "the `TYPE` of all messages in --proto's files: chat.v1.Envelope")
 }
 
 func viewNames() (names []string) {
@@ -34,7 +40,7 @@ func viewNames() (names []string) {
 }
 
 // compile reads the flags.
-func (l *lens) compile() (err error) {
+func (l *lens) compile(ctx context.Context) (err error) {
 	if l.filterText != "" {
 		if l.filter, err = filter.Compile(l.filterText); err != nil {
 			return fail(exitUsage, "%w", err)
@@ -42,6 +48,19 @@ func (l *lens) compile() (err error) {
 	}
 	if l.view != "" && l.view != decode.Auto && !slices.Contains(viewNames(), l.view) {
 		return fail(exitUsage, "--view %q is not known: auto, %s", l.view, strings.Join(viewNames(), ", "))
+	}
+	if (len(l.protos) > 0) != (l.message != "") {
+		return fail(exitUsage, "--proto FILE and --message TYPE belong together")
+	}
+	if l.message != "" {
+		if l.view != "" && l.view != "protobuf" {
+			return fail(exitUsage, "--proto is for --view protobuf, not %s", l.view)
+		}
+		p, err := decode.ProtobufOf(ctx, l.protos, l.message)
+		if err != nil {
+			return fail(exitUsage, "--proto: %w", err)
+		}
+		l.view, l.protobuf = "protobuf", &p
 	}
 	return nil
 }
@@ -66,9 +85,14 @@ func (l *lens) on(s *tape.Session) (*sight, error) {
 	if l.view == "" && !usesView {
 		return out, nil
 	}
-	var err error
+	hint := decode.Hint{Subprotocol: s.Subprotocol, Target: s.URL}
 	out.asked = map[string]time.Duration{}
-	out.decoder, err = decode.Open(l.view, decode.Hint{Subprotocol: s.Subprotocol, Target: s.URL})
+	if l.protobuf != nil {
+		out.decoder = l.protobuf.Open(hint)
+		return out, nil
+	}
+	var err error
+	out.decoder, err = decode.Open(l.view, hint)
 	return out, err
 }
 

@@ -36,7 +36,7 @@ Exit code 1 if nothing is found.`,
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		s := &searcher{paint: a.painter(a.Stdout), room: width(a.Stdout) - len("12345    0.000000  "), json: asJSON, limit: limit}
 		s.lens.view = view
-		if err := s.what(args[0]); err != nil {
+		if err := s.what(cmd.Context(), args[0]); err != nil {
 			return err
 		}
 		t := openTape(a.tape)
@@ -83,9 +83,9 @@ type searcher struct {
 var operator = regexp.MustCompile(`==|!=|<|>|&&|\|\||\b(contains|matches|startsWith|endsWith|in|and|or|not)\b`)
 
 // what reads what to search for: an expression, or else a text.
-func (s *searcher) what(arg string) error {
+func (s *searcher) what(ctx context.Context, arg string) error {
 	s.lens.filterText = arg
-	err := s.lens.compile()
+	err := s.lens.compile(ctx)
 	if err == nil || s.lens.view != "" && s.lens.filter != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (s *searcher) what(arg string) error {
 		return err
 	}
 	s.lens.filterText, s.text = "", []byte(arg)
-	return s.lens.compile()
+	return s.lens.compile(ctx)
 }
 
 func (s *searcher) done() bool { return s.limit > 0 && s.found >= s.limit }

@@ -37,7 +37,7 @@ the order in which they began. With --frames, the frames as they were on the wir
 	cmd.Flags().Int64Var(&o.maxBytes, "max-bytes", -1, "show at most this much of each payload; 0 shows all (default all in JSON, what fits else)")
 	o.lens.addFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := o.lens.compile(); err != nil {
+		if err := o.lens.compile(cmd.Context()); err != nil {
 			return err
 		}
 		if o.frames && o.lens.whole() {

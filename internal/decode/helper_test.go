@@ -78,3 +78,9 @@ func open(t testing.TB, name string, h Hint) Decoder {
 	}
 	return d
 }
+
+// Sniff sniffs with the table.
+func Sniff(h Hint, first []*tape.Message) Protocol {
+	p, _ := sniff(Protocols(), h, first)
+	return p
+}

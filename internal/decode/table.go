@@ -76,14 +76,9 @@ func Open(name string, h Hint) (Decoder, error) {
 	return nil, fmt.Errorf("no view is called %q, there are %s", name, strings.Join(names, ", "))
 }
 
-// Sniff returns the protocol that a session most likely speaks, after its
-// handshake and some first messages, which may be none; the raw one if nothing is
-// likely enough.
-func Sniff(h Hint, first []*tape.Message) Protocol {
-	p, _ := sniff(Protocols(), h, first)
-	return p
-}
-
+// sniff returns the protocol of a table that a session most likely speaks, after
+// its handshake and some first messages, which may be none, and how sure that is;
+// the last, raw one if nothing is likely enough.
 func sniff(table []Protocol, h Hint, first []*tape.Message) (Protocol, int) {
 	first = telling(first)
 	best, sure := table[len(table)-1], 0
