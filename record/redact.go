@@ -51,6 +51,10 @@ const (
 	pseudonymBytes  = 8
 )
 
+// PseudonymPattern is a regular expression for pseudonyms, for those who must not
+// take one for a secret.
+const PseudonymPattern = pseudonymPrefix + `[0-9a-f]{16}`
+
 // pseudonym returns the secret's stand-in. One that is a stand-in already stays.
 func (r *Redactor) pseudonym(secret string) string {
 	if digits, ok := strings.CutPrefix(secret, pseudonymPrefix); ok && len(digits) == 2*pseudonymBytes {

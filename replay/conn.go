@@ -13,7 +13,6 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/wstape/wstape/internal/drain"
-	"github.com/wstape/wstape/record"
 	"github.com/wstape/wstape/tape"
 )
 
@@ -109,7 +108,7 @@ func endingOf(err error) *tape.Ending {
 // play sends a step: as its frames were on the wire where that is possible.
 func (c *conn) play(s *Step, payload []byte, p *Plan) error {
 	if w, ok := c.ws.(*wireSocket); ok && c.leg == nil {
-		if written, err := w.writeStep(s, payload, record.Compression(&p.Session)); written {
+		if written, err := w.writeStep(s, payload, p.deflate); written {
 			c.meter.sent(len(payload))
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wstape/wstape/record"
 	"github.com/wstape/wstape/tape"
 )
 
@@ -35,7 +36,7 @@ func handshakeHeader(name string) bool {
 
 // pseudonym is what the recorder writes in place of a secret, with the name in
 // front of it, if there is one.
-var pseudonym = regexp.MustCompile(`(?:([^\s=;,&?]+)=)?(redacted:[0-9a-f]{16})`)
+var pseudonym = regexp.MustCompile(`(?:([^\s=;,&?]+)=)?(` + record.PseudonymPattern + `)`)
 
 // reveal puts secrets in place of pseudonyms. What it finds no secret for is
 // returned by the name under which one may be given.
@@ -106,7 +107,7 @@ func (l *Live) target(recorded string) (string, error) {
 
 // compressed reports whether a session was recorded with permessage-deflate.
 func compressed(s *tape.Session) bool {
-	return strings.Contains(s.Extensions, "permessage-deflate")
+	return record.Compression(s).On
 }
 
 // lines lists header fields by name.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/wstape/wstape/internal/wire"
 	"github.com/wstape/wstape/record"
 	"github.com/wstape/wstape/tape"
 )
@@ -58,10 +59,11 @@ type Plan struct {
 	Opens   []Ref    // what must be over in other sessions before this one begins, of a fake client
 	Notes   []string // what of the recording is not played, and why
 
-	index  int   // in its recording
-	opened slots // what of the handshake the live peer chose
-	rules  *rules
-	answer *tape.Ending // how the player's side answered the peer's close frame; nil if it did not
+	index   int              // in its recording
+	deflate wire.Compression // as agreed on the tape
+	opened  slots            // what of the handshake the live peer chose
+	rules   *rules
+	answer  *tape.Ending // how the player's side answered the peer's close frame; nil if it did not
 }
 
 // answerTo is how the player answers a close frame: as on the tape where that is
@@ -119,6 +121,7 @@ func newPlan(ctx context.Context, role tape.Side, src Source, opts Matching) (*P
 	if p.Session.Status == 0 {
 		p.Session.Status = 101 // written by hand
 	}
+	p.deflate = record.Compression(&p.Session)
 	if p.rules, err = opts.rules(entry.Rules); err != nil {
 		return nil, err
 	}
@@ -305,7 +308,7 @@ func (b *planner) finish() {
 	for i, why := range p.Notes {
 		p.Notes[i] = many(b.left[why], "message") + " " + why
 	}
-	if c := record.Compression(&p.Session); c.On && c.NoTakeover != [2]bool{true, true} && !b.wire {
+	if c := p.deflate; c.On && c.NoTakeover != [2]bool{true, true} && !b.wire {
 		p.Notes = append(p.Notes, "compressed messages are played without context takeover")
 	}
 	if b.stopped {
