@@ -20,3 +20,6 @@ func Settle(ctx context.Context, p *Proxy) error {
 	}
 	return ctx.Err()
 }
+
+// Clients returns how many connections from clients are counted.
+func Clients(p *Proxy) int64 { return p.clients.Load() }

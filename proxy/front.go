@@ -36,7 +36,7 @@ func (p *Proxy) front(conn net.Conn, rest *handover) {
 	_ = conn.SetReadDeadline(time.Now().Add(p.config.HandshakeTimeout))
 	head, err := readHead(br)
 	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-		_ = conn.Close() // nothing was asked, or not in time
+		p.silent(conn, err)
 		return
 	}
 	_ = conn.SetReadDeadline(time.Time{})
@@ -51,11 +51,21 @@ func (p *Proxy) front(conn net.Conn, rest *handover) {
 	w := &answerWriter{conn: conn, early: bytes.Clone(early), header: http.Header{}}
 	p.serving(conn)
 	if !p.serveWhole(w, r) {
+		p.farewell()
 		_ = conn.Close()
 	} else if !w.taken {
 		p.gone(conn)
 		rest.give(&rereadConn{conn, w.early}) // the client may ask for something else
 	}
+}
+
+// silent lets a client go that asked nothing, or not in time.
+func (p *Proxy) silent(conn net.Conn, err error) {
+	if isTimeout(err) {
+		p.complain("connection closed: no whole request came in time", "limits.handshake_timeout", "client", conn.RemoteAddr().String())
+	}
+	p.farewell()
+	_ = conn.Close()
 }
 
 // heads are the buffers that the first heads are read through.
@@ -265,11 +275,18 @@ func (p *Proxy) accept(rest *handover) error {
 		default:
 			return err
 		}
+		if !p.welcome() {
+			p.complain("connection closed: too many are open", "limits.connections", "client", conn.RemoteAddr().String())
+			_ = conn.Close()
+			continue
+		}
+		p.keepAlive(conn)
 		if _, secure := conn.(*tls.Conn); secure {
 			rest.give(conn)
 		} else if p.arrive(conn) {
 			go p.front(conn, rest)
 		} else {
+			p.farewell()
 			_ = conn.Close()
 		}
 	}

@@ -257,6 +257,9 @@ func (p *Proxy) serveWebSocket(w http.ResponseWriter, r *http.Request, route *Ro
 	s := newSession(p, tap)
 	s.upstream = about.Upstream
 	if why, ok := p.admit(s); !ok {
+		if !p.isClosing() {
+			p.complain("session refused: too many are open", "limits.sessions", "client", about.Client)
+		}
 		s.refused(w, http.StatusServiceUnavailable, why)
 		return
 	}
@@ -406,6 +409,7 @@ func (s *session) switchProtocols(w http.ResponseWriter, res *http.Response) (co
 		err = conn.SetDeadline(time.Time{})
 	}
 	if err != nil {
+		s.proxy.farewell()
 		_ = conn.Close()
 		return nil, nil, err
 	}

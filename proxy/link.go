@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,7 +25,8 @@ type link struct {
 	parts   []tape.Part
 	guard   *guard // of strict mode; nil otherwise
 
-	way *way // of a session with a stage; nil otherwise
+	way    *way          // of a session with a stage; nil otherwise
+	writes atomic.Uint64 // begun and ended: odd while dst is being written to
 
 	closing closePayload
 	closed  bool // a close frame has been passed on
@@ -104,7 +106,10 @@ func (l *link) write(b []byte) bool {
 	if l.hungUp || l.broken || len(b) == 0 {
 		return true
 	}
-	if _, err := l.dst.Write(b); err != nil {
+	l.writes.Add(1)
+	_, err := l.dst.Write(b)
+	l.writes.Add(1)
+	if err != nil {
 		return l.writeFailed(err)
 	}
 	return true

@@ -231,7 +231,8 @@ func (w *way) add(it *item, p *tape.Part, raw []byte) {
 	if (it.hooked || it.msg.Op == tape.Close) && !it.long {
 		it.joined = wire.AppendMasked(it.joined, p.Payload, p.Mask, p.MaskOffset)
 	}
-	if it.hooked && len(it.joined) > w.link.session.proxy.config.MessageBytes {
+	most := w.link.session.proxy.config.MessageBytes
+	if it.hooked && (len(it.joined) > most || len(it.raw) > 2*most+chunkBytes) { // the headers of a flood of tiny frames
 		it.long, it.joined = true, nil
 		w.lose(it)
 	}

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/wstape/wstape/tape"
@@ -46,10 +48,14 @@ type Config struct {
 	Record           func(tape.Session) (Tap, error) // opens a session on the tape; nil records nothing
 	Strict           bool                            // end a session that violates RFC 6455 instead of passing it on
 	MaxSessions      int                             // open sessions; more are answered with 503; 0 means no limit
+	MaxConnections   int                             // of clients, whatever they are for; more are closed at once; 0 means no limit
 	HandshakeTimeout time.Duration                   // for reading a request's head, dialling and the upstream's answer; default 30 s
 	HandshakeBytes   int                             // of a request's or answer's head; default 64 KiB
 	HeldBytes        int                             // of a direction, that wait for a stage before the sender is held back; default 4 MiB
 	MessageBytes     int                             // of a message that a stage is given; default 16 MiB
+	IdleTimeout      time.Duration                   // for the next request on a connection of plain HTTP; default 2 min
+	StallTimeout     time.Duration                   // how long a peer may take nothing of what is sent to it; default 1 h
+	KeepAlive        time.Duration                   // between questions whether a silent peer is there still; nine without an answer end it; default 15 s
 	CloseTimeout     time.Duration                   // how long nothing may move once a close frame or the end of a direction has been seen; default 15 s
 	Log              *slog.Logger                    // what goes wrong; nil discards
 }
@@ -58,6 +64,9 @@ type Config struct {
 const (
 	DefaultHandshakeTimeout = 30 * time.Second
 	DefaultHandshakeBytes   = 64 << 10
+	DefaultIdleTimeout      = 2 * time.Minute
+	DefaultStallTimeout     = time.Hour
+	DefaultKeepAlive        = 15 * time.Second // which is Go's own
 	DefaultCloseTimeout     = 15 * time.Second
 	DefaultHeldBytes        = 4 << 20
 	DefaultMessageBytes     = 16 << 20
@@ -70,6 +79,10 @@ type Proxy struct {
 	server *http.Server
 	cut    context.CancelCauseFunc // ends what is under way in net/http
 	late   error                   // why a handshake is given up
+
+	clients    atomic.Int64 // connections from clients that are open
+	visits     sync.Map     // of net/http: connection to its visit
+	complaints complaints
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
@@ -88,6 +101,15 @@ func New(c Config) *Proxy {
 	}
 	if c.HandshakeBytes <= 0 {
 		c.HandshakeBytes = DefaultHandshakeBytes
+	}
+	if c.IdleTimeout <= 0 {
+		c.IdleTimeout = DefaultIdleTimeout
+	}
+	if c.StallTimeout <= 0 {
+		c.StallTimeout = DefaultStallTimeout
+	}
+	if c.KeepAlive <= 0 {
+		c.KeepAlive = DefaultKeepAlive
 	}
 	if c.CloseTimeout <= 0 {
 		c.CloseTimeout = DefaultCloseTimeout
@@ -116,7 +138,10 @@ func New(c Config) *Proxy {
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: c.HandshakeTimeout,
 		MaxHeaderBytes:    c.HandshakeBytes,
-		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelDebug),
+		IdleTimeout:       c.IdleTimeout,
+		ConnState:         p.visited,
+		ConnContext:       p.arrived,
+		ErrorLog:          log.New(logFunc(p.serverLog), "", 0),
 	}
 	// No h2 until RFC 8441 is built: a browser would open its sockets there.
 	p.server.Protocols = new(http.Protocols)
@@ -129,8 +154,13 @@ func (p *Proxy) Serve(ln net.Listener) error {
 	rest := newHandover(ln)
 	served := make(chan error, 1)
 	go func() { served <- p.server.Serve(rest) }()
+	ctx, unwatch := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	watching.Go(func() { p.watchStalls(ctx) })
 	failure := p.accept(rest)
 	_ = rest.Close()
+	unwatch()
+	watching.Wait()
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) && !p.isClosing() {
 		return fmt.Errorf("serve %s: %w", ln.Addr(), failure)
 	}
@@ -178,6 +208,7 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 
 // ServeHTTP routes one request.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	heard(r)
 	if !p.enter() {
 		refuse(w, http.StatusServiceUnavailable, errClosing.Error())
 		return

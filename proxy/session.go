@@ -38,6 +38,8 @@ type session struct {
 	moved   atomic.Int64 // while it is winding: when bytes last moved, since began
 	began   time.Time
 
+	stalls [2]stall // of the links, by the side that sends
+
 	torn [2]atomic.Bool // by side: a write to it was answered with a reset, which reading may not tell
 
 	mu     sync.Mutex
@@ -96,6 +98,7 @@ func (s *session) finish() {
 		return
 	}
 	s.closeLegs()
+	s.proxy.farewell()
 	s.mu.Lock()
 	ending := s.ending
 	if s.clock != nil {

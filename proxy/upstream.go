@@ -87,10 +87,11 @@ type Upstream struct {
 	Headers  []tape.Header // added to the handshake
 	KeepHost bool          // send the client's Host header instead of the upstream's
 
-	log     *slog.Logger
-	timeout time.Duration
-	http    http.Handler
-	idle    func() // closes the connections that plain HTTP keeps for later
+	log       *slog.Logger
+	timeout   time.Duration
+	keepAlive net.KeepAliveConfig
+	http      http.Handler
+	idle      func() // closes the connections that plain HTTP keeps for later
 }
 
 // ParseUpstream reads "ws://host:port/path", the same with wss, http or https,
@@ -150,7 +151,7 @@ func (u *Upstream) secure() bool { return u.URL.Scheme == "wss" }
 
 // prepare makes what serves plain HTTP.
 func (u *Upstream) prepare(p *Proxy) {
-	u.log, u.timeout = p.config.Log, p.config.HandshakeTimeout
+	u.log, u.timeout, u.keepAlive = p.config.Log, p.config.HandshakeTimeout, keepAliveConfig(p.config.KeepAlive)
 	scheme := "http"
 	if u.secure() {
 		scheme = "https"
@@ -212,7 +213,7 @@ func (u *Upstream) host(r *http.Request) string {
 
 // dialRaw opens the connection below TLS; without a timeout, ctx bounds it.
 func (u *Upstream) dialRaw(ctx context.Context, timeout time.Duration) (net.Conn, error) {
-	d := net.Dialer{Timeout: timeout}
+	d := net.Dialer{Timeout: timeout, KeepAliveConfig: u.keepAlive}
 	if u.Unix != "" {
 		return d.DialContext(ctx, "unix", u.Unix)
 	}

@@ -87,6 +87,10 @@ type building struct {
 	torn     bool // the decision about it may be in a damaged part
 }
 
+// maxFrames is how many frames of one message are told apart, so that a flood of
+// tiny ones does not fill a reader's memory; what the others have counts for the last.
+const maxFrames = 100_000
+
 // queueLimit is how many lines may wait for an earlier message to come to its
 // end; it bounds a reader's memory.
 const queueLimit = 10_000
@@ -192,7 +196,9 @@ func (a *assembler) frame(s *side, r *Record) {
 		*open = b
 	}
 	b.fin, b.need = fin || op.Control(), r.Len
-	b.m.Frames = append(b.m.Frames, 0)
+	if len(b.m.Frames) < maxFrames {
+		b.m.Frames = append(b.m.Frames, 0)
+	}
 	if b.m.Violation == "" {
 		b.m.Violation = r.Violation
 	}

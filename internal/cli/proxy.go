@@ -114,8 +114,9 @@ func (a *app) startService(c *config.Config) (_ *service, err error) {
 		logger = slog.New(slog.NewJSONHandler(a.Stderr, nil))
 	}
 	s.proxy = proxy.New(proxy.Config{
-		Routes: list, Record: s.recordFunc(), Strict: c.Strict, MaxSessions: c.Limits.Sessions,
+		Routes: list, Record: s.recordFunc(), Strict: c.Strict, MaxSessions: c.Limits.Sessions, MaxConnections: c.Limits.Connections,
 		HandshakeTimeout: c.Limits.HandshakeTimeout, HandshakeBytes: int(c.Limits.HandshakeBytes),
+		IdleTimeout: c.Limits.IdleTimeout, StallTimeout: c.Limits.StallTimeout, KeepAlive: c.Limits.KeepAlive,
 		CloseTimeout: c.Limits.CloseTimeout, HeldBytes: int(c.Limits.Held), MessageBytes: int(c.Limits.Message), Log: logger,
 	})
 	s.serve(func() error { return s.proxy.Serve(s.listener) })

@@ -96,8 +96,12 @@ type Limits struct {
 	HandshakeTimeout time.Duration `mapstructure:"handshake_timeout"`
 	HandshakeBytes   Bytes         `mapstructure:"handshake_bytes"`
 	CloseTimeout     time.Duration `mapstructure:"close_timeout"`
+	IdleTimeout      time.Duration `mapstructure:"idle_timeout"`
+	StallTimeout     time.Duration `mapstructure:"stall_timeout"`
+	KeepAlive        time.Duration `mapstructure:"keepalive"`
 	ShutdownTimeout  time.Duration `mapstructure:"shutdown_timeout"`
 	Sessions         int           `mapstructure:"sessions"`
+	Connections      int           `mapstructure:"connections"`
 	Inflate          Bytes         `mapstructure:"inflate"`
 	Message          Bytes         `mapstructure:"message"`
 	Held             Bytes         `mapstructure:"held"`
@@ -183,6 +187,11 @@ func (c *Config) validateNumbers(bad func(key, format string, args ...any)) {
 	}
 	positive("limits.handshake_timeout", c.Limits.HandshakeTimeout)
 	positive("limits.close_timeout", c.Limits.CloseTimeout)
+	positive("limits.idle_timeout", c.Limits.IdleTimeout)
+	positive("limits.stall_timeout", c.Limits.StallTimeout)
+	if c.Limits.KeepAlive < time.Second {
+		bad("limits.keepalive", "%v is less than a second, which is what TCP counts in", c.Limits.KeepAlive)
+	}
 	positive("limits.shutdown_timeout", c.Limits.ShutdownTimeout)
 	if c.Limits.HandshakeBytes < 1<<10 || c.Limits.HandshakeBytes > 16<<20 {
 		bad("limits.handshake_bytes", "%v is not between 1KiB and 16MiB", c.Limits.HandshakeBytes)
@@ -201,8 +210,10 @@ func (c *Config) validateNumbers(bad func(key, format string, args ...any)) {
 	least("script.store", c.Script.Store, 1<<10)
 	least("limits.message", c.Limits.Message, 1<<10)
 	least("limits.held", c.Limits.Held, 1<<10)
-	if c.Limits.Sessions < 0 {
-		bad("limits.sessions", "%d is negative; 0 means no limit", c.Limits.Sessions)
+	for key, n := range map[string]int{"limits.sessions": c.Limits.Sessions, "limits.connections": c.Limits.Connections} {
+		if n < 0 {
+			bad(key, "%d is negative; 0 means no limit", n)
+		}
 	}
 }
 
