@@ -147,7 +147,7 @@ func takesSessions(args []string) bool {
 	case args[0] == "replay":
 		return len(args) > 1
 	}
-	return slices.Contains([]string{"ls", "show", "rm", "tag", "export"}, args[0])
+	return slices.Contains([]string{"ls", "show", "rm", "tag", "export", "stats", "diff"}, args[0])
 }
 
 const rootHelp = `wstape sits between an app and its WebSocket server, shows every message,
@@ -173,7 +173,7 @@ func (a *app) root() *cobra.Command {
 	})
 	root.AddCommand(
 		a.proxyCommand(), a.demoCommand(),
-		a.lsCommand(), a.showCommand(), a.tailCommand(), a.searchCommand(), a.rmCommand(), a.tagCommand(), a.checkCommand(),
+		a.lsCommand(), a.showCommand(), a.tailCommand(), a.searchCommand(), a.statsCommand(), a.diffCommand(), a.rmCommand(), a.tagCommand(), a.checkCommand(),
 		a.exportCommand(), a.importCommand(), a.replayCommand(), a.scriptCommand(), a.configCommand(), a.versionCommand(),
 	)
 	root.AddCommand(&cobra.Command{Use: "filter", Short: "the language of --filter and search", Long: filterHelp()}) // a help topic
