@@ -2,6 +2,7 @@ package record
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -38,6 +39,7 @@ const (
 	DefaultBuffer  = 16 << 20
 	DefaultInflate = 64 << 20
 	flushBytes     = 4 << 20 // this much waiting is written at once, whatever the time
+	maxUnstored    = 50_000  // sessions that the tape does not have yet: each takes a few KiB
 )
 
 // Feed is told what the recorder wrote, in order per session. Its methods are
@@ -62,16 +64,17 @@ type Event struct {
 // Recorder takes down sessions: links append to taps, one goroutine writes what
 // has gathered. Begin, Flush and Close are safe for concurrent use.
 type Recorder struct {
-	store   Writer
-	opts    Options
-	pending atomic.Int64  // bytes not yet written
-	writing atomic.Int64  // those of them that the flush under way has taken
-	wake    chan struct{} // something is waiting
-	hurry   chan struct{} // it should be written now
-	stop    chan struct{}
-	stopped sync.Once
-	done    chan struct{}
-	bufs    buffers
+	store    Writer
+	opts     Options
+	pending  atomic.Int64  // bytes not yet written
+	writing  atomic.Int64  // those of them that the flush under way has taken
+	unstored atomic.Int64  // sessions that no flush has taken yet
+	wake     chan struct{} // something is waiting
+	hurry    chan struct{} // it should be written now
+	stop     chan struct{}
+	stopped  sync.Once
+	done     chan struct{}
+	bufs     buffers
 
 	batch Batch // of one flush and the next: only their memory stays
 	taken []taken
@@ -81,7 +84,10 @@ type Recorder struct {
 	dirty  []*Tap
 	turn   uint64 // flushes begun
 	err    error  // why the last write failed, nil if it did not
+	letGo  bool   // nobody is held back any more
 	closed bool
+	lost   map[uint64]bool // sessions of which something was given up at the end
+	gaveUp int64           // bytes of that
 
 	flushed sync.Cond // on mu: a flush has ended
 	ended   uint64    // flushes ended
@@ -130,16 +136,20 @@ func newIDs() func() (tape.ID, error) {
 	}
 }
 
+var errSlow = errors.New("the disk cannot keep up")
+
 // Begin opens a session that started now: the caller fills in what it knows in
 // s (URL, Upstream, Client, Handshake.Request); the recorder gives it a number,
 // an ID and a start.
 func (r *Recorder) Begin(s tape.Session) (*Tap, error) {
-	n, err := r.store.Begin(context.Background())
-	if err != nil {
-		return nil, fmt.Errorf("begin session: %w", err)
+	if r.unstored.Add(1) > maxUnstored {
+		r.unstored.Add(-1)
+		return nil, fmt.Errorf("%d sessions wait to be written to the tape: %w", maxUnstored, cmp.Or(r.Healthy(), errSlow))
 	}
-	id, err := r.opts.newID()
-	if err != nil {
+	n, err := r.store.Begin(context.Background())
+	id, idErr := r.opts.newID()
+	if err = errors.Join(err, idErr); err != nil {
+		r.unstored.Add(-1)
 		return nil, fmt.Errorf("begin session: %w", err)
 	}
 	s.N, s.ID, s.Started, s.State = n, id, r.opts.now(), tape.Open
@@ -173,14 +183,36 @@ func (r *Recorder) Flush(ctx context.Context) error {
 	return errors.Join(ctx.Err(), r.err)
 }
 
+// Healthy returns nil while the tape is being written, and else why it is not.
+func (r *Recorder) Healthy() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// Waiting returns how many bytes wait to be written.
+func (r *Recorder) Waiting() int64 { return r.pending.Load() }
+
+// LetGo ends holding links back, for a shutdown that cannot wait for a tape: from
+// now on a full buffer drops frames, whatever the policy, and marks the gap.
+func (r *Recorder) LetGo() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.letGo = true
+	r.room.Broadcast()
+}
+
 // Close writes what is left and ends the goroutine. If the store refuses even
-// then, the error says so and what was waiting is lost.
+// then, what was waiting is lost, and the error says how much.
 func (r *Recorder) Close() error {
 	r.stopped.Do(func() { close(r.stop) })
 	<-r.done
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.err
+	if r.err == nil || len(r.lost) == 0 {
+		return r.err
+	}
+	return fmt.Errorf("%d bytes of %d sessions: %w", r.gaveUp, len(r.lost), r.err)
 }
 
 func signal(c chan struct{}) {
@@ -217,7 +249,10 @@ func (r *Recorder) loop() {
 // came after that would stand behind a hole.
 func (r *Recorder) finish() {
 	r.mu.Lock()
-	refused := r.err != nil
+	refused := r.err != nil && !errors.Is(r.err, ErrAstray)
+	if refused {
+		r.giveUp(r.dirty, r.pending.Load())
+	}
 	r.mu.Unlock()
 	if !refused {
 		r.flush()
@@ -227,6 +262,18 @@ func (r *Recorder) finish() {
 	r.room.Broadcast()
 	r.flushed.Broadcast()
 	r.mu.Unlock()
+}
+
+// giveUp notes what is lost because the store refuses to the last. The caller
+// holds r.mu.
+func (r *Recorder) giveUp(taps []*Tap, bytes int64) {
+	if r.lost == nil {
+		r.lost = map[uint64]bool{}
+	}
+	for _, t := range taps {
+		r.lost[t.session.N] = true
+	}
+	r.gaveUp += bytes
 }
 
 // retryPause is how long a failed write waits before it is tried again.
@@ -284,7 +331,13 @@ func (r *Recorder) flush() {
 		if changed := r.setErr(err); changed {
 			r.opts.OnError(err)
 		}
-		if err == nil || !retry() {
+		if err == nil || errors.Is(err, ErrAstray) {
+			break
+		}
+		if !retry() {
+			r.mu.Lock()
+			r.giveUp(dirty, bytes)
+			r.mu.Unlock()
 			break
 		}
 	}
@@ -319,7 +372,7 @@ func again[T any](s []T) []T {
 func (r *Recorder) setErr(err error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	changed := (err == nil) != (r.err == nil)
+	changed := (err == nil) != (r.err == nil) || errors.Is(err, ErrAstray) != errors.Is(r.err, ErrAstray)
 	r.err = err
 	return changed
 }
@@ -351,10 +404,10 @@ func (r *Recorder) admit() bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for r.pending.Load() >= r.opts.Buffer && !r.closed {
+	for r.pending.Load() >= r.opts.Buffer && !r.closed && !r.letGo {
 		r.room.Wait()
 	}
-	return !r.closed
+	return !r.closed && r.pending.Load() < r.opts.Buffer
 }
 
 // Tap takes down one session. The links of both directions use it at once.
@@ -374,6 +427,7 @@ type Tap struct {
 	told     bool // and the feed has been told
 	ended    bool
 	overfull bool   // more tags were set than there may be
+	stored   bool   // a flush has taken it
 	usual    uint16 // KiB that one flush takes of this session, about
 
 	watch *watcher // set once; what it holds is the recorder goroutine's own
@@ -729,6 +783,10 @@ func (t *Tap) take() taken {
 		t.session.Duration = t.enc.t // what a crash leaves: up to the last frame
 	}
 	part := taken{tap: t, entry: Entry{Session: t.session, Size: t.enc.offset}, watch: t.watch, segments: t.full, begun: t.begun && !t.told}
+	if !t.stored {
+		t.stored = true
+		t.rec.unstored.Add(-1)
+	}
 	t.told = t.begun
 	t.full, t.current, t.queued = nil, Segment{}, false
 	return part

@@ -17,6 +17,7 @@ var (
 	ErrVersion  = errors.New("written by a newer wstape")
 	ErrCorrupt  = errors.New("damaged")
 	ErrBusy     = errors.New("held by another process")
+	ErrAstray   = errors.New("what is recorded will not be found") // it was stored all the same
 )
 
 // Segment is a run of a session's stream, cut at record boundaries. With Seq
@@ -159,8 +160,9 @@ type Writer interface {
 	Begin(ctx context.Context) (uint64, error)
 	// Append stores the batch. Appending what is there already changes nothing,
 	// so that a batch whose fate is unknown can be appended again; a segment of a
-	// session that is neither there nor in the batch is ErrNotFound. The batch's
-	// bytes are the caller's again when Append returns.
+	// session that is neither there nor in the batch is ErrNotFound. An error that
+	// wraps ErrAstray says that the batch was stored where nobody will find it.
+	// The batch's bytes are the caller's again when Append returns.
 	Append(ctx context.Context, b Batch) error
 }
 

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -100,7 +101,7 @@ func (a *app) startService(c *config.Config) (_ *service, err error) {
 	}
 	defer func() {
 		if err != nil {
-			s.release()
+			_ = s.release(a.hard)
 		}
 	}()
 	if s.listener, err = listen(c); err != nil {
@@ -151,6 +152,8 @@ func (s *service) openTape(a *app) error {
 		return fail(exitReach, "%w: is another wstape recording to it? Name another tape with --tape", err)
 	case errors.Is(err, record.ErrNotATape), errors.Is(err, record.ErrVersion), errors.Is(err, record.ErrCorrupt):
 		return fail(exitReach, "%w; name another tape with --tape", err)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS):
+		return fail(exitReach, "%w; name another tape with --tape, or make room", err)
 	case err != nil:
 		return fail(exitReach, "%w; is the directory there, and may you write to it? Name another tape with --tape", err)
 	}
@@ -187,11 +190,14 @@ func (s *service) serveReaders() error {
 
 // sayWriting reports that the tape cannot be written, or can again.
 func sayWriting(a *app, path string, err error) {
-	if err == nil {
+	switch {
+	case err == nil:
 		fmt.Fprintf(a.Stderr, "wstape: the tape %s is being written again\n", path)
-		return
+	case errors.Is(err, record.ErrAstray):
+		fmt.Fprintf(a.Stderr, "wstape: %v; it can be read while this wstape runs, and is gone when it ends: wstape export --tape %s\n", err, path)
+	default:
+		fmt.Fprintf(a.Stderr, "wstape: %v; trying again until it works, see record.when_full\n", err)
 	}
-	fmt.Fprintf(a.Stderr, "wstape: %v; trying again until it works, see record.when_full\n", err)
 }
 
 // recordFunc adapts the recorder to what the proxy wants to know of it.
@@ -239,37 +245,71 @@ func (s *service) wait(ctx, hard context.Context) error {
 	}
 	bounded, cancel := context.WithTimeout(hard, s.config.Limits.ShutdownTimeout)
 	defer cancel()
+	if s.recorder != nil {
+		if s.recorder.Healthy() != nil {
+			s.recorder.LetGo()
+		}
+		defer context.AfterFunc(bounded, s.recorder.LetGo)()
+	}
 	_ = s.proxy.Shutdown(bounded) // its error is that it had to cut sessions off, which the tape tells
-	err := s.release()
+	err := s.release(hard)
 	if failure != nil {
 		return fail(exitReach, "%w", failure)
 	}
 	return err
 }
 
-// release closes what is open, in the order of the data: recorder, readers, tape, log.
-func (s *service) release() error {
-	var errs []error
+// How long the end waits for a disk that does not answer, and how long once it
+// has been told not to wait.
+const (
+	diskPatience    = 30 * time.Second
+	hurriedPatience = 2 * time.Second
+)
+
+// release closes what is open, in the order of the data: recorder, readers, tape,
+// log. A disk that does not answer does not hold it up for ever.
+func (s *service) release(hard context.Context) error {
 	if s.scripts != nil {
 		s.scripts.Close()
 	}
 	if s.listener != nil {
 		_ = s.listener.Close()
 	}
+	closed := make(chan error, 1)
+	go func() { closed <- s.closeTape() }()
+	patience := time.NewTimer(diskPatience)
+	defer patience.Stop()
+	defer context.AfterFunc(hard, func() { patience.Reset(hurriedPatience) })()
+	select {
+	case err := <-closed:
+		return err
+	case <-patience.C:
+		var waiting int64
+		if s.recorder != nil {
+			waiting = s.recorder.Waiting()
+		}
+		return fmt.Errorf("the disk of the tape %s does not answer: what was recorded last is lost, %d bytes at least", s.config.Tape, waiting)
+	}
+}
+
+func (s *service) closeTape() error {
+	var err error
 	if s.recorder != nil {
-		if err := s.recorder.Close(); err != nil {
-			errs = append(errs, fmt.Errorf("what was recorded last is lost: %w", err))
+		if err = s.recorder.Close(); err != nil {
+			err = fmt.Errorf("what was recorded last is lost: %w", err)
 		}
 	}
 	s.unserve()
 	s.serving.Wait()
 	if s.store != nil {
-		errs = append(errs, s.store.Close())
+		if closing := s.store.Close(); err == nil && closing != nil {
+			err = fmt.Errorf("close the tape: %w; what is on it is put in order when it is next opened", closing)
+		}
 	}
 	if s.log != nil {
 		s.log.Close()
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 // listen opens the listener, with TLS if a certificate is given.

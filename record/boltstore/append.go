@@ -37,6 +37,9 @@ func (s *Store) Append(_ context.Context, b record.Batch) error {
 		return fmt.Errorf("write tape %s: %w", s.path, err)
 	}
 	s.changes.Bump()
+	if err := s.astray(); err != nil {
+		return fmt.Errorf("write tape %s: %w", s.path, err)
+	}
 	return nil
 }
 
@@ -118,12 +121,12 @@ func (s *Store) write(b record.Batch, merge merging) error {
 	values, indexed := s.indexMade(merge, values)
 	freed := s.freedTails(order)
 	s.giveWay()
-	if err := s.commit(values, order, freed, indexed); err != nil {
-		return err
+	done, err := s.commit(values, order, freed, indexed)
+	if done {
+		s.apply(order, freed, newTail)
+		s.applyMade(indexed)
 	}
-	s.apply(order, freed, newTail)
-	s.applyMade(indexed)
-	return nil
+	return err
 }
 
 // Past hurryBytes in one batch the disk or the CPU is what holds traffic up;
@@ -367,45 +370,42 @@ func (s *Store) freedTails(order []*change) map[uint64]bool {
 // are unmapped.
 const forgetBytes = 8 << 20
 
-func (s *Store) commit(values []value, order []*change, freed map[uint64]bool, indexed bool) error {
+// commit writes what a write has packed; for done see [Store.update].
+func (s *Store) commit(values []value, order []*change, freed map[uint64]bool, indexed bool) (done bool, err error) {
 	for _, v := range values {
 		s.written += len(v.bytes)
 	}
-	return guard(func() error {
-		var size int64
-		err := s.db.Update(func(tx *bbolt.Tx) error {
-			size = tx.Size()
-			blocks.in(tx).FillPercent = 1 // they are only ever added at the end
-			defer s.giveWay()
-			for _, v := range values {
-				if err := v.in.in(tx).Put(v.key, v.bytes); err != nil {
-					return err
-				}
+	done, err = s.update(func(tx *bbolt.Tx) error {
+		blocks.in(tx).FillPercent = 1 // they are only ever added at the end
+		defer s.giveWay()
+		for _, v := range values {
+			if err := v.in.in(tx).Put(v.key, v.bytes); err != nil {
+				return err
 			}
-			if indexed {
-				if err := deletePrefix(recent.in(tx), nil); err != nil {
-					return err
-				}
-			}
-			for key := range freed {
-				if err := tails.in(tx).Delete(number(key)); err != nil {
-					return err
-				}
-			}
-			for _, c := range order {
-				if err := markOpen(tx, c); err != nil {
-					return err
-				}
-			}
-			last := s.seal(meta, []byte("last"), number(s.last), record.Plain)
-			return meta.in(tx).Put(last.key, last.bytes)
-		})
-		if s.written > forgetBytes {
-			s.written = 0
-			s.forget(size)
 		}
-		return err
+		if indexed {
+			if err := deletePrefix(recent.in(tx), nil); err != nil {
+				return err
+			}
+		}
+		for key := range freed {
+			if err := tails.in(tx).Delete(number(key)); err != nil {
+				return err
+			}
+		}
+		for _, c := range order {
+			if err := markOpen(tx, c); err != nil {
+				return err
+			}
+		}
+		last := s.seal(meta, []byte("last"), number(s.last), record.Plain)
+		return meta.in(tx).Put(last.key, last.bytes)
 	})
+	if s.written > forgetBytes && err == nil {
+		s.written = 0
+		s.forget(s.length)
+	}
+	return done, err
 }
 
 // markOpen keeps the list of sessions that a crash would interrupt.
@@ -521,13 +521,11 @@ func (s *Store) indexAll() error {
 func (s *Store) edit(n uint64, f func(tx *bbolt.Tx) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := guard(func() error {
-		return s.db.Update(func(tx *bbolt.Tx) error {
-			if sessions.in(tx).Get(number(n)) == nil {
-				return fmt.Errorf("session %d: %w", n, record.ErrNotFound)
-			}
-			return f(tx)
-		})
+	_, err := s.update(func(tx *bbolt.Tx) error {
+		if sessions.in(tx).Get(number(n)) == nil {
+			return fmt.Errorf("session %d: %w", n, record.ErrNotFound)
+		}
+		return f(tx)
 	})
 	if err == nil {
 		s.changes.Bump()

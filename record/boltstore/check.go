@@ -97,18 +97,14 @@ func (c *checker) begin() (tx *bbolt.Tx, err error) {
 		c.liveRest(n, l)
 	}
 	c.refs = maps.Clone(s.latest.refs)
-	if c.pages, err = openPages(s.path, c.problem); err != nil {
+	if c.pages, err = openPages(s.file, c.problem); err != nil {
 		return nil, err
 	}
-	if tx, err = s.db.Begin(false); err != nil {
-		c.pages.f.Close()
-	}
-	return tx, err
+	return s.begin()
 }
 
 // structure checks bbolt's own pages.
 func (c *checker) structure() error {
-	defer c.pages.f.Close()
 	return c.pages.check()
 }
 

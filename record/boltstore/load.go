@@ -148,9 +148,10 @@ func (s *Store) settle() error {
 }
 
 func (s *Store) dropTails() error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
+	_, err := s.update(func(tx *bbolt.Tx) error {
 		return deletePrefix(tails.in(tx), nil)
 	})
+	return err
 }
 
 func (s *Store) openTail(k, sealed []byte) ([]record.Segment, error) {

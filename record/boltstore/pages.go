@@ -38,16 +38,11 @@ type node struct {
 	body     []byte // with the page header
 }
 
-// openPages opens a file for a walk. The caller holds its lock and sees to it
+// openPages readies a file for a walk. The caller holds its lock and sees to it
 // that nobody writes to it until the header has been read.
-func openPages(path string, problem func(string, ...any)) (*pages, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, unwrapPath(err)
-	}
+func openPages(f *os.File, problem func(string, ...any)) (*pages, error) {
 	h, err := readHeader(f)
 	if err != nil {
-		f.Close()
 		return nil, err
 	}
 	return &pages{header: h, f: f, problem: problem}, nil

@@ -21,11 +21,6 @@ const (
 	pageBytes    = 1 << 20
 )
 
-// view runs f in a read transaction that sees what memory sees.
-func (s *Store) view(f func(tx *bbolt.Tx) error) error {
-	return guard(func() error { return s.db.View(f) })
-}
-
 // Sessions implements [record.Reader].
 func (s *Store) Sessions(_ context.Context, after uint64) (out []record.Entry, err error) {
 	s.mu.Lock()
@@ -99,7 +94,7 @@ func (s *Store) Segments(_ context.Context, n, offset uint64) (out []record.Segm
 	if l := s.live[n]; l != nil {
 		rest = append(slices.Clone(s.cut[n]), l.restFrom(offset))
 	}
-	err = guard(func() error { tx, err = s.db.Begin(false); return err })
+	tx, err = s.begin()
 	s.mu.Unlock()
 	if err != nil {
 		return nil, err

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -29,10 +28,15 @@ import (
 type Store struct {
 	path     string
 	db       *bbolt.DB
+	file     *os.File // bbolt's own: what is at path may be another one by now
 	readOnly bool
 	sealer   *record.Sealer
 	changes  record.Changes
 	key      []byte
+
+	starting sync.Mutex // one transaction begins at a time
+	stuck    error      // why bbolt cannot be used any more, nil if it can
+	length   int64      // what the file is long at least
 
 	blockBytes  int // how much of a session's stream makes a full block
 	directBytes int // this much in one write makes a block too: packing it twice would cost more than it saves
@@ -112,10 +116,24 @@ func OpenReader(path string, patience time.Duration) (*Store, error) {
 }
 
 func openStore(path string, readOnly bool, patience time.Duration) (s *Store, err error) {
-	fresh, err := prepare(path, readOnly)
+	for range replacedTries {
+		if s, err = tryOpen(path, readOnly, patience); !errors.Is(err, errReplaced) {
+			break
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open tape %s: %w", path, err)
 	}
+	return s, nil
+}
+
+func tryOpen(path string, readOnly bool, patience time.Duration) (s *Store, err error) {
+	fresh, err := prepare(path, readOnly)
+	if err != nil {
+		return nil, err
+	}
+	_, err = os.Lstat(path)
+	made := errors.Is(err, fs.ErrNotExist)
 	s = &Store{
 		path: path, readOnly: readOnly, sealer: record.NewSealer(), live: map[uint64]*live{}, cut: map[uint64][]record.Segment{}, packers: newPackers(), latest: latest{refs: map[uint64][]ref{}, max: maxLatest},
 		blockBytes: blockBytes, directBytes: directBytes, tailBytes: tailBytes,
@@ -139,23 +157,49 @@ func openStore(path string, readOnly bool, patience time.Duration) (s *Store, er
 		return s.start(fresh)
 	})
 	if err != nil {
-		if s.db != nil {
-			_ = s.db.Close()
+		if fresh {
+			s.discard(made)
 		}
-		return nil, fmt.Errorf("open tape %s: %w", path, err)
+		if s.db != nil {
+			_ = s.closeFile()
+		}
+		return nil, err
 	}
 	return s, nil
 }
+
+// errReplaced means that the file which was opened and waited for is not the one
+// at its path any more: a compact came to its end meanwhile.
+var errReplaced = errors.New("it was replaced while it was being opened")
+
+const replacedTries = 5
 
 // openFile opens the bbolt file with its lock.
 func (s *Store) openFile(readOnly bool, patience time.Duration) (err error) {
 	s.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{
 		Timeout: patience, ReadOnly: readOnly, FreelistType: bbolt.FreelistMapType,
+		OpenFile: func(path string, flag int, mode os.FileMode) (_ *os.File, err error) {
+			s.file, err = os.OpenFile(path, flag, mode)
+			return s.file, err
+		},
 	})
 	if err != nil {
 		return explain(err)
 	}
+	if !s.inPlace() {
+		return errReplaced
+	}
 	return nil
+}
+
+// inPlace reports whether the file is still the one at its path.
+func (s *Store) inPlace() bool {
+	mine, err := s.file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(s.path)
+	return err == nil && os.SameFile(mine, there)
 }
 
 // prepare looks at the file before bbolt does, which trusts it too much. Fresh
@@ -199,26 +243,12 @@ func explain(err error) error {
 	return unwrapPath(err)
 }
 
-// guard turns a panic or a memory fault of bbolt, which a damaged file can
-// cause, into an error.
-func guard(f func() error) (err error) {
-	old := debug.SetPanicOnFault(true)
-	defer debug.SetPanicOnFault(old)
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %v", record.ErrCorrupt, p)
-		}
-	}()
-	return f()
-}
-
 // checkOpening refuses a file in which bbolt would lose its way. The lock is held.
 func (s *Store) checkOpening(writing bool) error {
-	p, err := openPages(s.path, nil)
+	p, err := openPages(s.file, nil)
 	if err != nil {
 		return err
 	}
-	defer p.f.Close()
 	return p.checkOpening(writing)
 }
 
@@ -226,12 +256,12 @@ func (s *Store) checkOpening(writing bool) error {
 // fresh, and recovers from a crash.
 func (s *Store) start(fresh bool) error {
 	if fresh {
-		if err := s.db.Update(s.create); err != nil {
+		if _, err := s.update(s.create); err != nil {
 			return err
 		}
 	}
 	older := false
-	err := s.db.View(func(tx *bbolt.Tx) error {
+	err := s.view(func(tx *bbolt.Tx) error {
 		if err := s.identify(tx); err != nil {
 			return err
 		}
@@ -242,7 +272,7 @@ func (s *Store) start(fresh bool) error {
 		return err
 	}
 	if older {
-		if err := s.db.Update(func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte(recent)); return err }); err != nil {
+		if _, err := s.update(func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte(recent)); return err }); err != nil {
 			return err
 		}
 	}
@@ -257,6 +287,9 @@ func newKey() []byte {
 
 // create lays out an empty tape.
 func (s *Store) create(tx *bbolt.Tx) error {
+	if k, _ := tx.Cursor().First(); k != nil {
+		return nil // somebody else made it while we waited for the lock
+	}
 	for _, b := range buckets() {
 		if _, err := tx.CreateBucketIfNotExists([]byte(b)); err != nil {
 			return err
@@ -339,10 +372,10 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var err error
-	if !s.readOnly {
+	if !s.readOnly && s.stuck == nil {
 		err = errors.Join(s.write(record.Batch{}, mergeAll), s.trim())
 	}
-	return errors.Join(err, s.db.Close())
+	return errors.Join(err, s.closeFile())
 }
 
 // trim gives back the room that the file grew by in advance.
@@ -351,8 +384,8 @@ func (s *Store) trim() error {
 	if err := s.view(func(tx *bbolt.Tx) error { size = tx.Size(); return nil }); err != nil {
 		return err
 	}
-	if info, err := os.Stat(s.path); err != nil || info.Size() <= size {
+	if info, err := s.file.Stat(); err != nil || info.Size() <= size {
 		return err
 	}
-	return os.Truncate(s.path, size)
+	return s.file.Truncate(size)
 }
