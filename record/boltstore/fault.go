@@ -98,7 +98,7 @@ func (s *Store) tryUpdate(f func(tx *bbolt.Tx) error) (done bool, err error) {
 	err = guard(func() error {
 		err := s.db.Update(func(began *bbolt.Tx) error {
 			s.starting.Unlock()
-			tx, number, s.length = began, began.ID(), began.Size()
+			tx, number = began, began.ID()
 			err := f(tx)
 			worked = err == nil
 			return err
@@ -114,10 +114,13 @@ func (s *Store) tryUpdate(f func(tx *bbolt.Tx) error) (done bool, err error) {
 		err = s.stuck
 	}
 	s.starting.Unlock()
-	if err != nil && worked {
-		_ = s.view(func(tx *bbolt.Tx) error { done = tx.ID() >= number; return nil })
+	if worked {
+		_ = s.view(func(tx *bbolt.Tx) error {
+			done, s.length = tx.ID() >= number, tx.Size()
+			return nil
+		})
 	}
-	return done || err == nil, err
+	return done, err
 }
 
 // reopen opens the file again after bbolt has lost its map of it.
