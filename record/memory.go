@@ -169,19 +169,34 @@ func (m *Memory) SetLabel(_ context.Context, n uint64, l Label) error {
 	return nil
 }
 
-func (m *Memory) Delete(_ context.Context, n uint64) error {
+func (m *Memory) Delete(_ context.Context, numbers ...uint64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s, err := m.get(n)
-	if err != nil {
-		return err
+	for _, n := range numbers {
+		s, err := m.get(n)
+		if err != nil {
+			return err
+		}
+		if s.entry.State == tape.Open {
+			return fmt.Errorf("session %d: %w", n, ErrOpen)
+		}
+		delete(m.sessions, n)
+		m.changes.Bump()
 	}
-	if s.entry.State == tape.Open {
-		return fmt.Errorf("session %d: %w", n, ErrOpen)
-	}
-	delete(m.sessions, n)
-	m.changes.Bump()
 	return nil
+}
+
+// Usage counts the streams.
+func (m *Memory) Usage(context.Context) (Usage, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u := Usage{Sessions: uint64(len(m.sessions))}
+	for _, s := range m.sessions {
+		for i := range s.segments {
+			u.Bytes += int64(len(s.segments[i].Raw))
+		}
+	}
+	return u, nil
 }
 
 // Close does nothing: the tape goes with the process.

@@ -175,7 +175,17 @@ type Store interface {
 	// SetLabel replaces a session's tags and notes. What the recorder tags
 	// afterwards is added to them.
 	SetLabel(ctx context.Context, n uint64, l Label) error
-	// Delete removes a session; an open one is refused with ErrOpen.
-	Delete(ctx context.Context, n uint64) error
+	// Delete removes sessions, one after the other; at one that is open it ends with
+	// ErrOpen, at one that is not there with ErrNotFound. The engine gives what else
+	// uses the tape its turn in between.
+	Delete(ctx context.Context, numbers ...uint64) error
+	// Usage says how much is on the tape.
+	Usage(ctx context.Context) (Usage, error)
 	Close() error
+}
+
+// Usage is how much is on a tape.
+type Usage struct {
+	Sessions uint64
+	Bytes    int64 // that the engine uses for it, whatever room it has beside
 }

@@ -199,8 +199,8 @@ func (t *tapeFile) SetLabel(ctx context.Context, n uint64, l record.Label) error
 	return t.do(ctx, true, func(s record.Store) error { return s.SetLabel(ctx, n, l) })
 }
 
-func (t *tapeFile) Delete(ctx context.Context, n uint64) error {
-	return t.do(ctx, true, func(s record.Store) error { return s.Delete(ctx, n) })
+func (t *tapeFile) Delete(ctx context.Context, numbers ...uint64) error {
+	return t.do(ctx, true, func(s record.Store) error { return s.Delete(ctx, numbers...) })
 }
 
 // whole runs f while the tape is held throughout, for what must not be

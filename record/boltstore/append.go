@@ -441,6 +441,9 @@ func (s *Store) apply(order []*change, freed map[uint64]bool, newTail tail) {
 			l.tails = append(l.tails, newTail.key)
 		}
 		if c.store {
+			if !l.stored && s.counted {
+				s.count++
+			}
 			l.stored, l.counted = true, c.entry.Size
 		}
 		l.entry, l.rest, l.marks = c.entry, c.rest, c.marks
@@ -477,44 +480,6 @@ func (s *Store) SetLabel(_ context.Context, n uint64, l record.Label) error {
 		v := s.seal(labels, number(n), body, record.Plain)
 		return labels.in(tx).Put(v.key, v.bytes)
 	})
-}
-
-// Delete implements [record.Store].
-func (s *Store) Delete(_ context.Context, n uint64) error {
-	if err := s.indexAll(); err != nil {
-		return err
-	}
-	return s.edit(n, func(tx *bbolt.Tx) error {
-		if l := s.live[n]; l != nil && l.entry.State == tape.Open {
-			return fmt.Errorf("session %d: %w", n, record.ErrOpen)
-		}
-		var keys [][]byte
-		s.eachIndex(tx, n, 0, nil, func(_ uint64, block []byte, _ error) bool {
-			keys = append(keys, block)
-			return true
-		})
-		for _, key := range keys {
-			if err := blocks.in(tx).Delete(key); err != nil {
-				return err
-			}
-		}
-		for _, b := range []bucket{sessions, open, labels, index, windows} {
-			if err := deletePrefix(b.in(tx), number(n)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// indexAll puts all blocks into the index.
-func (s *Store) indexAll() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.latest.count == 0 {
-		return nil
-	}
-	return s.write(record.Batch{}, mergeNone)
 }
 
 // edit changes a session that must be there.

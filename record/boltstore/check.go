@@ -154,6 +154,12 @@ func (c *checker) blocks(tx *bbolt.Tx) error {
 		var seg record.Segment
 		if err == nil {
 			named[string(block)] = true
+			if sessions.in(tx).Get(number(n)) == nil {
+				if open.in(tx).Get(number(n)) == nil {
+					c.problem("session %d: is not there, but a part of its stream is", n)
+				} // else it is being removed
+				return
+			}
 			seg, err = c.store.openBlock(tx, n, offset, block)
 		}
 		if err != nil {

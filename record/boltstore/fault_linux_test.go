@@ -3,7 +3,6 @@ package boltstore_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -137,18 +136,7 @@ func (k *kernel) failing(name string, nr int, err syscall.Errno) fault {
 // TestKernelFaults has the kernel refuse what a disk that is broken, read-only
 // or slow refuses.
 func TestKernelFaults(t *testing.T) {
-	if os.Getenv("WSTAPE_FAULTS") == "" {
-		args := []string{"-test.run=^TestKernelFaults$", "-test.timeout=2m"}
-		if testing.Verbose() {
-			args = append(args, "-test.v")
-		}
-		child := exec.Command(os.Args[0], args...)
-		child.Env = append(os.Environ(), "WSTAPE_FAULTS=1")
-		out, err := child.CombinedOutput()
-		if err != nil || testing.Verbose() {
-			t.Logf("%s", out)
-		}
-		must(t, err)
+	if inChild(t) {
 		return
 	}
 	k, err := newKernel()
@@ -220,14 +208,7 @@ func TestKernelFaults(t *testing.T) {
 // TestMapThatCannotBeMade takes the address space away that bbolt needs for a
 // longer map of its file, which leaves it without any.
 func TestMapThatCannotBeMade(t *testing.T) {
-	if os.Getenv("WSTAPE_FAULTS") == "" {
-		child := exec.Command(os.Args[0], "-test.run=^TestMapThatCannotBeMade$", "-test.timeout=1m", "-test.v")
-		child.Env = append(os.Environ(), "WSTAPE_FAULTS=1")
-		out, err := child.CombinedOutput()
-		if err != nil || testing.Verbose() {
-			t.Logf("%s", out)
-		}
-		must(t, err)
+	if inChild(t) {
 		return
 	}
 	path := filepath.Join(t.TempDir(), "t.db")

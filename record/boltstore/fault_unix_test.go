@@ -16,11 +16,9 @@ var full error = syscall.ENOSPC
 
 // limited is a fault that needs no rights: this process may not write past the
 // first 64 KiB of any file.
-func limited() (fault, bool) {
+func limited(t *testing.T) fault {
 	var was syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
-		return fault{}, false
-	}
+	must(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was))
 	set := func(limit syscall.Rlimit) {
 		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
 			panic(err)
@@ -28,7 +26,7 @@ func limited() (fault, bool) {
 	}
 	short := was
 	short.Cur = 64 << 10
-	return fault{name: "write error", says: syscall.EFBIG.Error(), begin: func() { set(short) }, end: func() { set(was) }}, true
+	return fault{name: "write error", says: syscall.EFBIG.Error(), begin: func() { set(short) }, end: func() { set(was) }}
 }
 
 // smallDisk is a file system of its own of so many bytes.

@@ -132,8 +132,16 @@ func (s *Store) catchUp(tx *bbolt.Tx, l *live) error {
 	return nil
 }
 
-// settle makes the file say what load found out.
+// settle makes the file say what load found out, and removes what is left of
+// sessions that a writer was removing.
 func (s *Store) settle() error {
+	if err := s.settleLive(); err != nil {
+		return err
+	}
+	return s.finishDeleting()
+}
+
+func (s *Store) settleLive() error {
 	if len(s.live)+s.latest.count == 0 {
 		return s.dropTails()
 	}

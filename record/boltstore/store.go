@@ -51,6 +51,8 @@ type Store struct {
 	lastBlock  uint64       // highest number of a block in the file
 	last       uint64       // highest session number given out
 	stored     uint64       // highest session number in the file
+	count      uint64       // sessions in the file
+	counted    bool         // count is known: nobody asks on most tapes
 	live       map[uint64]*live
 	cut        map[uint64][]record.Segment // by session, after a crash: what is in tails before a damaged one
 	tails      []tail                      // oldest first

@@ -86,8 +86,12 @@ func (r *reopening) SetLabel(ctx context.Context, n uint64, l record.Label) erro
 	return r.change(func(s *boltstore.Store) error { return s.SetLabel(ctx, n, l) })
 }
 
-func (r *reopening) Delete(ctx context.Context, n uint64) error {
-	return r.change(func(s *boltstore.Store) error { return s.Delete(ctx, n) })
+func (r *reopening) Delete(ctx context.Context, numbers ...uint64) error {
+	return r.change(func(s *boltstore.Store) error { return s.Delete(ctx, numbers...) })
+}
+
+func (r *reopening) Usage(ctx context.Context) (record.Usage, error) {
+	return call(r, func(s *boltstore.Store) (record.Usage, error) { return s.Usage(ctx) })
 }
 
 func (r *reopening) Sessions(ctx context.Context, after uint64) ([]record.Entry, error) {

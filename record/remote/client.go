@@ -162,9 +162,18 @@ func (c *Client) SetLabel(ctx context.Context, n uint64, l record.Label) error {
 }
 
 // Delete implements [record.Store].
-func (c *Client) Delete(ctx context.Context, n uint64) error {
-	_, err := c.call(ctx, request{Op: "delete", N: n, Fresh: true})
+func (c *Client) Delete(ctx context.Context, numbers ...uint64) error {
+	_, err := c.call(ctx, request{Op: "delete", Numbers: numbers, Fresh: true})
 	return err
+}
+
+// Usage implements [record.Store].
+func (c *Client) Usage(ctx context.Context) (record.Usage, error) {
+	rep, err := c.read(ctx, request{Op: "usage"})
+	if err != nil {
+		return record.Usage{}, err
+	}
+	return rep.Usage, nil
 }
 
 // Check has the proxy check its tape; the report is JSON.

@@ -72,6 +72,7 @@ type request struct {
 	Entries []entry         `json:",omitempty"`
 	Windows []record.Window `json:",omitempty"`
 	Label   record.Label
+	Numbers []uint64 `json:",omitempty"`
 }
 
 // reply is what a call returns.
@@ -81,6 +82,7 @@ type reply struct {
 	Version uint64
 	Entries []entry `json:",omitempty"`
 	Window  record.Window
+	Usage   record.Usage
 	Report  []byte
 	Err     string
 	Kind    int // which of kinds the error is, from 1; 0 for another

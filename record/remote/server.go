@@ -87,7 +87,9 @@ func (t Tape) call(ctx context.Context, req *request, rep *reply) (err error) {
 	case "label":
 		err = t.Store.SetLabel(ctx, req.N, req.Label)
 	case "delete":
-		err = t.Store.Delete(ctx, req.N)
+		err = t.Store.Delete(ctx, req.Numbers...)
+	case "usage":
+		rep.Usage, err = t.Store.Usage(ctx)
 	case "check":
 		rep.Report, err = t.Check(ctx)
 	default:

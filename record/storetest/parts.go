@@ -261,6 +261,71 @@ func remove(t T, s record.Store) {
 	}
 }
 
+func removeMany(t T, s record.Store) {
+	ctx := context.Background()
+	var all []*session
+	var batch record.Batch
+	for range 300 {
+		one := begun(t, s)
+		b := join(one.more(10), one.end())
+		batch.Entries, batch.Segments = append(batch.Entries, b.Entries...), append(batch.Segments, b.Segments...)
+		all = append(all, one)
+	}
+	long := begun(t, s)
+	must(t, s.Append(ctx, batch))
+	for range 80 { // as blocks of its own
+		add(t, s, long.more(130<<10))
+	}
+	add(t, s, long.end())
+	open := begun(t, s)
+	add(t, s, open.more(10))
+	var first []uint64
+	for _, one := range all[:250] {
+		first = append(first, one.entry.N)
+	}
+	must(t, s.Delete(ctx, first...))
+	must(t, s.Delete(ctx))
+	expect(t, record.ErrOpen, s.Delete(ctx, long.entry.N, all[250].entry.N, open.entry.N, all[251].entry.N))
+	expect(t, record.ErrNotFound, s.Delete(ctx, all[252].entry.N, all[252].entry.N, all[253].entry.N))
+	want := append(all[253:], open)
+	if got := sessions(t, s); len(got) != len(want)+1 || got[0].N != all[251].entry.N {
+		t.Errorf("sessions %v are there", numbers(got))
+	}
+	for _, one := range append(want, all[251]) {
+		one.same(t, s)
+	}
+}
+
+// usage grows with what is appended and shrinks with what is removed.
+func usage(t T, s record.Store) {
+	ctx := context.Background()
+	say := func(sessions uint64) int64 {
+		t.Helper()
+		u, err := s.Usage(ctx)
+		must(t, err)
+		if u.Sessions != sessions {
+			t.Errorf("%d sessions, want %d", u.Sessions, sessions)
+		}
+		return u.Bytes
+	}
+	empty := say(0)
+	one, two := begun(t, s), begun(t, s)
+	add(t, s, one.more(2<<20), one.end())
+	afterOne := say(1)
+	add(t, s, two.more(1<<20))
+	add(t, s, two.more(10), two.end())
+	both := say(2)
+	must(t, s.SetLabel(ctx, one.entry.N, record.Label{Notes: []string{"a note"}}))
+	say(2)
+	if afterOne < empty+1<<19 || both < afterOne+1<<18 {
+		t.Errorf("%d bytes, %d with 2 MiB that shrink to half, %d with one more", empty, afterOne, both)
+	}
+	must(t, s.Delete(ctx, one.entry.N))
+	if left := say(1); left > both-1<<19 {
+		t.Errorf("%d bytes of %d are in use when the larger of two sessions is gone", left, both)
+	}
+}
+
 func window(t T, s record.Store) {
 	ctx := context.Background()
 	one, two := begun(t, s), begun(t, s)

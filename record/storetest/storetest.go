@@ -53,6 +53,8 @@ func parts() []part {
 		{"LabelReplacesAndStays", label},
 		{"TagsOfTheRecorderStay", tags},
 		{"DeleteRemovesEndedSessionsOnly", remove},
+		{"DeleteRemovesMany", removeMany},
+		{"UsageSaysHowMuchIsThere", usage},
 		{"WindowIsTheLastAtOrBefore", window},
 		{"WaitWakesOnChange", wait},
 		{"ReadersDoNotDisturbTheWriter", concurrent},
