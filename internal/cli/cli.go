@@ -122,7 +122,7 @@ func fromEnd(args []string) []string {
 	out := slices.Clone(args)
 	for i := 1; i < len(out); i++ {
 		switch {
-		case slices.Contains([]string{"--tape", "--from", "--max-bytes", "--format", "--har-dialect", "--out", "--note", "--remove", "--config", "--session"}, out[i]):
+		case slices.Contains([]string{"--tape", "--from", "--max-bytes", "--format", "--har-dialect", "--out", "--note", "--remove", "--config", "--session", "--filter"}, out[i]):
 			i++ // its value
 			continue
 		case strings.HasPrefix(out[i], "--"):
@@ -173,7 +173,7 @@ func (a *app) root() *cobra.Command {
 	})
 	root.AddCommand(
 		a.proxyCommand(), a.demoCommand(),
-		a.lsCommand(), a.showCommand(), a.tailCommand(), a.searchCommand(), a.statsCommand(), a.diffCommand(), a.rmCommand(), a.tagCommand(), a.checkCommand(),
+		a.lsCommand(), a.showCommand(), a.tailCommand(), a.searchCommand(), a.statsCommand(), a.diffCommand(), a.rmCommand(), a.tagCommand(), a.pruneCommand(), a.checkCommand(),
 		a.exportCommand(), a.importCommand(), a.replayCommand(), a.scriptCommand(), a.configCommand(), a.versionCommand(),
 	)
 	root.AddCommand(&cobra.Command{Use: "filter", Short: "the language of --filter and search", Long: filterHelp()}) // a help topic

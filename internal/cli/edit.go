@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/wstape/wstape/record"
+	"github.com/wstape/wstape/tape"
 )
 
 // onTape resolves sessions that must be on the tape itself, not in a cassette.
@@ -26,22 +27,49 @@ func (a *app) onTape(ctx context.Context, t *tapeFile, args []string) ([]target,
 }
 
 func (a *app) rmCommand() *cobra.Command {
+	var l lens
+	var dry bool
 	cmd := &cobra.Command{
-		Use:     "rm SESSION…",
-		Short:   "remove sessions from a tape",
-		Example: "  wstape rm 3 4\n  wstape rm -1",
-		Args:    atLeastOne(aSession),
+		Use:   "rm SESSION… | --filter EXPR",
+		Short: "remove sessions from a tape",
+		Long: `Remove sessions: those that are named, or those with a message for which a filter
+holds (see wstape help filter). Where a session has no messages, the filter is
+asked about the session alone. It leaves alone what is open, and what has the tag
+keep; such a session goes when it is named.`,
+		Example: `  wstape rm 3 4
+  wstape rm -1
+  wstape rm --filter 'session.url startsWith "/health"' --dry-run
+  wstape rm --filter 'session.state == "refused"'`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if (len(args) == 0) == (l.filterText == "") {
+				return fmt.Errorf("rm: name %s; or give --filter EXPR", aSession)
+			}
+			return nil
+		},
 	}
 	a.tapeFlag(cmd)
+	cmd.Flags().StringVar(&l.filterText, "filter", "", "the sessions with a message for which this `EXPR` holds: 'session.url == \"/health\"' (see wstape help filter)")
+	cmd.Flags().BoolVar(&dry, "dry-run", false, "only say what would go")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx := cmd.Context()
+		if err := l.compile(ctx); err != nil {
+			return err
+		}
 		t := openTape(a.tape)
 		defer t.Close()
-		targets, err := a.onTape(cmd.Context(), t, args)
+		if l.filter != nil {
+			return a.removeFiltered(ctx, t, &l, dry)
+		}
+		targets, err := a.onTape(ctx, t, args)
 		if err != nil {
 			return err
 		}
 		for _, at := range targets {
-			if err := t.Delete(cmd.Context(), at.n); err != nil {
+			if dry {
+				fmt.Fprintf(a.Stderr, "would remove %s\n", at.name)
+				continue
+			}
+			if err := t.Delete(ctx, at.n); err != nil {
 				if errors.Is(err, record.ErrOpen) {
 					err = fmt.Errorf("%w: end it first, or the proxy that records it", err)
 				}
@@ -52,6 +80,66 @@ func (a *app) rmCommand() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// removeFiltered removes the sessions that a filter holds for.
+func (a *app) removeFiltered(ctx context.Context, t *tapeFile, l *lens, dry bool) error {
+	found := 0
+	for e, err := range record.Sessions(ctx, t) {
+		if err != nil {
+			return err
+		}
+		holds, err := l.holds(ctx, t, e)
+		if err != nil {
+			return fmt.Errorf("read session %d: %w", e.N, err)
+		}
+		switch {
+		case !holds:
+			continue
+		case e.State == tape.Open:
+			fmt.Fprintf(a.Stderr, "session %d is open: not removed\n", e.N)
+		case e.IsPinned():
+			fmt.Fprintf(a.Stderr, "session %d has the tag %s: not removed; wstape rm %d does\n", e.N, record.Pinned, e.N)
+		case dry:
+			a.sayRemoved("would remove", e)
+		default:
+			if err := t.Delete(ctx, e.N); err != nil && !errors.Is(err, record.ErrNotFound) { // somebody may be faster
+				return fmt.Errorf("remove session %d from %s: %w", e.N, t.path, err)
+			}
+			a.sayRemoved("removed", e)
+		}
+		found++
+	}
+	if found == 0 {
+		return fail(exitNo, "the filter holds for no session on %s", t.path)
+	}
+	return nil
+}
+
+// holds reports whether the filter holds for a message of the session, or for the
+// session if it has none.
+func (l *lens) holds(ctx context.Context, r record.Reader, e *record.Entry) (bool, error) {
+	sight, err := l.on(&e.Session)
+	if err != nil {
+		return false, err
+	}
+	alone := &tape.Message{Fate: tape.Passed}
+	if l.filter.Only("session") {
+		return sight.see(alone).passes, nil
+	}
+	none := true
+	for line, err := range record.Lines(ctx, r, e.N, record.ReadOptions{}) {
+		if err != nil {
+			return false, err
+		}
+		if line.Message == nil {
+			continue
+		}
+		if none = false; sight.see(line.Message).passes {
+			return true, nil
+		}
+	}
+	return none && sight.see(alone).passes, nil
 }
 
 func (a *app) tagCommand() *cobra.Command {

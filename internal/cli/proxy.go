@@ -85,7 +85,8 @@ type service struct {
 	scripts  *script.Set      // nil if there are none
 	serving  sync.WaitGroup
 	failed   chan error         // from what serves
-	unserve  context.CancelFunc // ends the readers' socket
+	served   context.Context    // while the tape is there for others: readers' socket, retention
+	unserve  context.CancelFunc // ends that
 }
 
 // startService opens everything that the configuration asks for, the listener
@@ -162,7 +163,25 @@ func (s *service) openTape(a *app) error {
 		return fail(exitUsage, "record.redact: %w", err)
 	}
 	s.recorder = record.NewRecorder(store, opts)
-	return s.serveReaders()
+	if err := s.serveReaders(); err != nil {
+		return err
+	}
+	s.keep(a)
+	return nil
+}
+
+// keep holds the tape within record.keep while this proxy runs.
+func (s *service) keep(a *app) {
+	k := record.Keep{Age: s.config.Record.Keep.Age, Bytes: int64(s.config.Record.Keep.Size), Sessions: uint64(s.config.Record.Keep.Sessions)}
+	if k == (record.Keep{}) {
+		return
+	}
+	log := keepLog{out: a.Stderr, quiet: s.config.Log.Quiet}
+	s.serve(func() error {
+		k.Enforce(s.served, s.store, log.report)
+		log.flush()
+		return nil
+	})
 }
 
 // serveReaders lets other processes read the tape while this one holds it.
@@ -171,10 +190,9 @@ func (s *service) serveReaders() error {
 	if err != nil {
 		return fail(exitReach, "%w", err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	s.unserve = cancel
+	s.served, s.unserve = context.WithCancel(context.Background())
 	s.serve(func() error {
-		return remote.Serve(ctx, ln, remote.Tape{
+		return remote.Serve(s.served, ln, remote.Tape{
 			Store: s.store, Flush: s.recorder.Flush,
 			Check: func(ctx context.Context) ([]byte, error) {
 				report, err := s.store.Check(ctx, nil)

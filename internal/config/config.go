@@ -82,7 +82,15 @@ type Record struct {
 	Flush    time.Duration `mapstructure:"flush"`
 	Buffer   Bytes         `mapstructure:"buffer"`
 	WhenFull string        `mapstructure:"when_full"`
+	Keep     Keep          `mapstructure:"keep"`
 	Redact   Redact        `mapstructure:"redact"`
+}
+
+// Keep bounds what stays on the tape; 0 is no bound.
+type Keep struct {
+	Age      time.Duration `mapstructure:"age"`
+	Size     Bytes         `mapstructure:"size"`
+	Sessions int           `mapstructure:"sessions"`
 }
 
 // Redact lists whose values are replaced by pseudonyms before anything is written.
@@ -179,6 +187,15 @@ func (c *Config) validateNumbers(bad func(key, format string, args ...any)) {
 	}
 	if c.Record.Buffer < 1<<20 {
 		bad("record.buffer", "%v is less than 1MiB", c.Record.Buffer)
+	}
+	if c.Record.Keep.Age < 0 {
+		bad("record.keep.age", "%v is negative; 0 means no bound", c.Record.Keep.Age)
+	}
+	if size := c.Record.Keep.Size; size != 0 && size < 1<<20 {
+		bad("record.keep.size", "%v is less than 1MiB; 0 means no bound", size)
+	}
+	if c.Record.Keep.Sessions < 0 {
+		bad("record.keep.sessions", "%d is negative; 0 means no bound", c.Record.Keep.Sessions)
 	}
 	positive := func(key string, d time.Duration) {
 		if d <= 0 {

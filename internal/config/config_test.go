@@ -108,6 +108,9 @@ func TestMistakesAreNamed(t *testing.T) {
 		"record: {flush: 2s}":                     `record.flush: 2s is not between 1ms and 500ms`,
 		"record: {buffer: lots}":                  `record.buffer: "lots" is not an amount of bytes`,
 		"record: {buffer: 10}":                    `record.buffer: 10B is less than 1MiB`,
+		"record: {keep: {age: -1s}}":              `record.keep.age: -1s is negative`,
+		"record: {keep: {size: 10}}":              `record.keep.size: 10B is less than 1MiB`,
+		"record: {keep: {sessions: -1}}":          `record.keep.sessions: -1 is negative`,
 		"record: {when_full: panic}":              `record.when_full: "panic" is not one of block, drop`,
 		"listen: here":                            `listen: "here" is not host:port`,
 		"admin: 127.0.0.1:1":                      `admin: "127.0.0.1:1": this version has no control API yet`,
@@ -149,6 +152,19 @@ func TestBytes(t *testing.T) {
 	for _, text := range []string{"", "KiB", "-1", "1.5MiB", "99999999999GiB", "12 parsecs"} {
 		if got, err := ParseBytes(text); err == nil {
 			t.Errorf("ParseBytes(%q) = %d", text, got)
+		}
+	}
+}
+
+func TestDurations(t *testing.T) {
+	for text, want := range map[string]time.Duration{"0": 0, "50ms": 50 * time.Millisecond, "7d": 7 * 24 * time.Hour, "1d12h": 36 * time.Hour, "-1s": -time.Second} {
+		if got, err := ParseDuration(text); err != nil || got != want {
+			t.Errorf("ParseDuration(%q) = %v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "d", "-1d", "1.5d", "1d-1h", "99999999d", "7 d", "1h1d"} {
+		if got, err := ParseDuration(text); err == nil {
+			t.Errorf("ParseDuration(%q) = %v", text, got)
 		}
 	}
 }

@@ -59,6 +59,9 @@ func defaults() map[string]any {
 		"record.flush":             50 * time.Millisecond,
 		"record.buffer":            "16MiB",
 		"record.when_full":         "block",
+		"record.keep.age":          time.Duration(0),
+		"record.keep.size":         "0",
+		"record.keep.sessions":     0,
 		"record.redact.headers":    []string{"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-*-token"},
 		"record.redact.query":      []string{"*token*", "*secret*", "*passw*", "*apikey*", "*api_key*", "*api-key*", "*signature*", "*auth*", "*credential*", "jwt", "key", "sig"},
 		"script.files":             []string{},
@@ -244,11 +247,7 @@ func durationHook(_, to reflect.Type, data any) (any, error) {
 	if !ok || to != reflect.TypeFor[time.Duration]() {
 		return data, nil
 	}
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		return nil, fmt.Errorf("%q is not a duration like 50ms or 2s", text)
-	}
-	return d, nil
+	return ParseDuration(text)
 }
 
 func bytesHook(_, to reflect.Type, data any) (any, error) {

@@ -136,6 +136,16 @@ func Compile(text string) (*Filter, error) {
 // to find out is only found out where it is asked for.
 func (f *Filter) Uses(field string) bool { return f.uses[field] }
 
+// Only reports whether the expression looks at no other field.
+func (f *Filter) Only(field string) bool {
+	for other := range f.uses {
+		if other != field {
+			return false
+		}
+	}
+	return f.uses[field]
+}
+
 // Match reports whether the expression holds for a message. Where a value is not
 // of the kind that the expression needs, it does not hold.
 func (f *Filter) Match(s *Subject) bool {
