@@ -173,7 +173,7 @@ func (a *app) root() *cobra.Command {
 	})
 	root.AddCommand(
 		a.proxyCommand(), a.demoCommand(),
-		a.lsCommand(), a.showCommand(), a.tailCommand(), a.searchCommand(), a.statsCommand(), a.diffCommand(), a.rmCommand(), a.tagCommand(), a.pruneCommand(), a.checkCommand(),
+		a.lsCommand(), a.showCommand(), a.tailCommand(), a.searchCommand(), a.statsCommand(), a.diffCommand(), a.rmCommand(), a.tagCommand(), a.pruneCommand(), a.compactCommand(), a.checkCommand(),
 		a.exportCommand(), a.importCommand(), a.replayCommand(), a.scriptCommand(), a.configCommand(), a.versionCommand(),
 	)
 	root.AddCommand(&cobra.Command{Use: "filter", Short: "the language of --filter and search", Long: filterHelp()}) // a help topic

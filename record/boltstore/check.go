@@ -105,7 +105,7 @@ func (c *checker) begin() (tx *bbolt.Tx, err error) {
 
 // structure checks bbolt's own pages.
 func (c *checker) structure() error {
-	return c.pages.check()
+	return c.pages.check(c.ctx)
 }
 
 // about checks what the tape says about itself.

@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -26,6 +27,7 @@ type pages struct {
 	seen    []bool // by page
 	problem func(format string, args ...any)
 	each    func(root uint64) // is called for each bucket that has pages of its own
+	ended   func() bool       // nobody wants to know any more
 	looped  bool              // a page is referred to twice, so that following references may never end
 }
 
@@ -49,7 +51,7 @@ func openPages(f *os.File, problem func(string, ...any)) (*pages, error) {
 }
 
 // check walks everything: each page is in the tree once, or free.
-func (p *pages) check() error {
+func (p *pages) check(ctx context.Context) error {
 	if p.damaged {
 		p.problem("one of the two header pages is damaged: what was written last may be missing")
 	}
@@ -63,11 +65,12 @@ func (p *pages) check() error {
 	}
 	p.seen = make([]bool, p.highWater)
 	p.take(0, 1) // the header pages
+	p.ended = func() bool { return ctx.Err() != nil }
 	p.each = func(root uint64) { p.tree(root, nil, nil) }
 	p.tree(p.root, nil, nil)
 	p.free()
 	for id, seen := range p.seen {
-		if !seen {
+		if !seen && !p.ended() {
 			p.problem("page %d: neither in use nor free", id)
 		}
 	}
@@ -126,7 +129,7 @@ func (p *pages) head(id uint64, kinds uint16) (*node, bool) {
 // for no limit).
 func (p *pages) tree(id uint64, low, high []byte) {
 	n, ok := p.read(id, branchFlag|leafFlag)
-	if !ok {
+	if !ok || p.ended() {
 		return
 	}
 	p.looped = p.looped || p.seen[id]

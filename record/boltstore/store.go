@@ -156,6 +156,9 @@ func tryOpen(path string, readOnly bool, patience time.Duration) (s *Store, err 
 		if err := s.checkOpening(false); err != nil {
 			return err
 		}
+		if !readOnly {
+			_ = os.Remove(path + compactSuffix) // the lock is held, so nobody is writing it
+		}
 		return s.start(fresh)
 	})
 	if err != nil {
