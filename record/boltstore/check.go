@@ -48,7 +48,7 @@ func (s *Store) check(ctx context.Context, progress func(float64)) (*Report, err
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback() }()
-	if err := c.structure(); err != nil || c.pages.looped {
+	if err := guard(c.structure); err != nil || c.pages.looped {
 		return &c.report, err // bbolt might follow for ever what leads in circles
 	}
 	for _, step := range []func(*bbolt.Tx) error{c.about, c.sessions, c.blocks, c.tails, c.small, c.holes} {

@@ -51,8 +51,8 @@ func checkHeader(path string, size int64) error {
 	if err != nil {
 		return err
 	}
-	if need := int64(h.highWater) * h.pageSize; need > size {
-		return fmt.Errorf("%w: the file was cut short: %d of %d bytes are there", record.ErrCorrupt, size, need)
+	if h.highWater > uint64(size/h.pageSize) {
+		return fmt.Errorf("%w: the file was cut short: %d of its %d pages are there", record.ErrCorrupt, size/h.pageSize, h.highWater)
 	}
 	return nil
 }
@@ -93,8 +93,12 @@ func readMeta(f *os.File, at int64) (*header, error) {
 		if sum.Sum64() != order.Uint64(page[metaSum:]) {
 			return nil, fmt.Errorf("%w: header page", record.ErrCorrupt)
 		}
+		pageSize := order.Uint32(page[metaPageSize:])
+		if pageSize < 1<<9 || pageSize > 1<<largestPageLog || pageSize&(pageSize-1) != 0 {
+			return nil, fmt.Errorf("%w: header page: pages of %d bytes", record.ErrCorrupt, pageSize)
+		}
 		return &header{
-			order: order, pageSize: int64(order.Uint32(page[metaPageSize:])), root: order.Uint64(page[metaRoot:]),
+			order: order, pageSize: int64(pageSize), root: order.Uint64(page[metaRoot:]),
 			freelist: order.Uint64(page[metaFreelist:]), highWater: order.Uint64(page[metaHighWater:]), tx: order.Uint64(page[metaTx:]),
 		}, nil
 	}

@@ -292,6 +292,9 @@ func (p *pages) checkOpening(writing bool) (err error) {
 	if err != nil || !writing {
 		return err
 	}
+	if p.freelist == noFreelist { // bbolt would look for the free pages itself, in a goroutine that panics
+		return fmt.Errorf("%w: the list of free pages is missing", record.ErrCorrupt)
+	}
 	for id := range branches {
 		leaves = append(leaves, id)
 	}
