@@ -212,7 +212,11 @@ func (r *Recorder) Close() error {
 	if r.err == nil || len(r.lost) == 0 {
 		return r.err
 	}
-	return fmt.Errorf("%d bytes of %d sessions: %w", r.gaveUp, len(r.lost), r.err)
+	sessions := "one session"
+	if n := len(r.lost); n > 1 {
+		sessions = fmt.Sprintf("%d sessions", n)
+	}
+	return fmt.Errorf("%d bytes of %s: %w", r.gaveUp, sessions, r.err)
 }
 
 func signal(c chan struct{}) {

@@ -193,7 +193,7 @@ func (s *service) serveReaders() error {
 	s.served, s.unserve = context.WithCancel(context.Background())
 	s.serve(func() error {
 		return remote.Serve(s.served, ln, remote.Tape{
-			Store: s.store, Flush: s.recorder.Flush,
+			Store: s.store, Flush: s.flush,
 			Check: func(ctx context.Context) ([]byte, error) {
 				report, err := s.store.Check(ctx, nil)
 				if err != nil {
@@ -204,6 +204,15 @@ func (s *service) serveReaders() error {
 		})
 	})
 	return nil
+}
+
+// flush writes what waits, before a reader looks; while that cannot be written
+// readers see the rest without waiting for it.
+func (s *service) flush(ctx context.Context) error {
+	if err := s.recorder.Healthy(); err != nil && !errors.Is(err, record.ErrAstray) {
+		return err
+	}
+	return s.recorder.Flush(ctx)
 }
 
 // sayWriting reports that the tape cannot be written, or can again.

@@ -63,6 +63,9 @@ func (s *Store) check(ctx context.Context, progress func(float64)) (*Report, err
 	return &c.report, nil
 }
 
+// maxProblems bounds a report: of a page whose header is damaged each element is a problem.
+const maxProblems = 1000
+
 type checker struct {
 	store    *Store
 	ctx      context.Context
@@ -78,7 +81,12 @@ type checker struct {
 }
 
 func (c *checker) problem(format string, args ...any) {
-	c.report.Problems = append(c.report.Problems, fmt.Sprintf(format, args...))
+	switch n := len(c.report.Problems); {
+	case n < maxProblems:
+		c.report.Problems = append(c.report.Problems, fmt.Sprintf(format, args...))
+	case n == maxProblems:
+		c.report.Problems = append(c.report.Problems, "there are more problems than are named here")
+	}
 }
 
 func (c *checker) liveRest(n uint64, l *live) {
@@ -131,7 +139,7 @@ func (c *checker) sessions(tx *bbolt.Tx) error {
 			return nil
 		}
 		if !bytes.Equal(k, number(e.N)) {
-			c.problem("sessions %x: holds session %d", k, e.N)
+			c.problem("sessions %.32x: holds session %d", k, e.N)
 		}
 		c.store.mu.Lock()
 		if l := c.store.live[e.N]; l != nil {
@@ -174,7 +182,7 @@ func (c *checker) blocks(tx *bbolt.Tx) error {
 			return c.ctx.Err()
 		}
 		if len(k) != 16 {
-			c.problem("index %x: wrong key", k)
+			c.problem("index %.32x: wrong key", k)
 			return nil
 		}
 		block, err := c.store.open(index, k, v)
@@ -195,7 +203,7 @@ func (c *checker) blocks(tx *bbolt.Tx) error {
 	return blocks.in(tx).ForEach(func(k, _ []byte) error {
 		c.report.Blocks++
 		if !named[string(k)] {
-			c.problem("blocks %x: belongs to no session", k)
+			c.problem("blocks %.32x: belongs to no session", k)
 		}
 		return nil
 	})

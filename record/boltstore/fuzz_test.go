@@ -1,10 +1,14 @@
 package boltstore_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"hash/fnv"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -17,6 +21,9 @@ import (
 	"github.com/wstape/wstape/tape"
 )
 
+// tapePage is the size of the pages of the tape that is fuzzed.
+const tapePage = 4096
+
 // FuzzTape changes bytes of a tape, by a list of edits: position (4 bytes, from
 // the end of the file on it wraps), bytes, whose number is in the edit's first
 // byte. Even edits leave the checksums wrong; odd ones put those of the two header pages and
@@ -24,10 +31,8 @@ import (
 // reached. Whatever comes of it: an error, no panic, no loop, no memory without
 // bound.
 func FuzzTape(f *testing.F) {
-	path, _ := damaged(f)
-	whole, err := os.ReadFile(path)
-	must(f, err)
-	page := uint32(os.Getpagesize())
+	whole := smallTape(f)
+	const page = uint32(tapePage)
 	edit := func(at uint32, bytes ...byte) []byte {
 		return append(binary.BigEndian.AppendUint32([]byte{byte(len(bytes))<<1 | 1}, at), bytes...)
 	}
@@ -72,6 +77,29 @@ func FuzzTape(f *testing.F) {
 			t.Errorf("%d bytes were allocated for a tape of %d", used, len(whole))
 		}
 	})
+}
+
+// smallTape is always the same tape; WSTAPE_UPDATE=1 makes another, for when the
+// layout has changed.
+func smallTape(f *testing.F) []byte {
+	const packed = "testdata/tape.db.gz"
+	if os.Getenv("WSTAPE_UPDATE") != "" {
+		path, _ := damaged(f)
+		data, err := os.ReadFile(path)
+		must(f, err)
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, err = z.Write(data)
+		must(f, errors.Join(err, z.Close(), os.MkdirAll("testdata", 0o755), os.WriteFile(packed, b.Bytes(), 0o644)))
+	}
+	file, err := os.Open(packed)
+	must(f, err)
+	defer file.Close()
+	z, err := gzip.NewReader(file)
+	must(f, err)
+	data, err := io.ReadAll(z)
+	must(f, err)
+	return data
 }
 
 // use does everything with a tape that can be done.
@@ -128,7 +156,7 @@ func edited(whole, edits []byte) []byte {
 	if !repair {
 		return data
 	}
-	for _, page := range []int{0, os.Getpagesize()} {
+	for _, page := range []int{0, tapePage} {
 		sum := fnv.New64a()
 		sum.Write(data[page+16 : page+72])
 		binary.LittleEndian.PutUint64(data[page+72:], sum.Sum64())
@@ -139,7 +167,7 @@ func edited(whole, edits []byte) []byte {
 // resign puts the checksum of the value right that a position in a leaf of the
 // tape lies in.
 func resign(data, whole []byte, at int) {
-	size := os.Getpagesize()
+	size := tapePage
 	page := at / size
 	for ; page >= 2 && binary.LittleEndian.Uint64(whole[page*size:]) != uint64(page); page-- {
 	}

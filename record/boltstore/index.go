@@ -138,7 +138,7 @@ func (s *Store) adopt(tx *bbolt.Tx) error {
 
 func (s *Store) openRecent(k, sealed []byte) (refs []ref, err error) {
 	if len(k) != 8 {
-		return nil, fmt.Errorf("recent %x: %w: wrong key", k, record.ErrCorrupt)
+		return nil, fmt.Errorf("recent %.32x: %w: wrong key", k, record.ErrCorrupt)
 	}
 	body, err := s.open(recent, k, sealed)
 	for len(body) > 0 && err == nil {
@@ -146,7 +146,7 @@ func (s *Store) openRecent(k, sealed []byte) (refs []ref, err error) {
 		for i := range v {
 			n := 0
 			if v[i], n = binary.Uvarint(body); n <= 0 {
-				return nil, fmt.Errorf("recent %x: %w: cut short", k, record.ErrCorrupt)
+				return nil, fmt.Errorf("recent %.32x: %w: cut short", k, record.ErrCorrupt)
 			}
 			body = body[n:]
 		}
@@ -195,7 +195,7 @@ func (s *Store) eachIndexed(tx *bbolt.Tx, n, offset uint64, f func(at uint64, bl
 	for ; len(k) == 16 && bytes.HasPrefix(k, prefix); k, v = c.Next() {
 		block, err := s.open(index, k, v)
 		if err == nil && len(block) != 8 {
-			block, err = nil, fmt.Errorf("index %x: %w: wrong length", k, record.ErrCorrupt)
+			block, err = nil, fmt.Errorf("index %.32x: %w: wrong length", k, record.ErrCorrupt)
 		}
 		if !f(binary.BigEndian.Uint64(k[8:]), block, err) {
 			return false

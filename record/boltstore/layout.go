@@ -47,6 +47,9 @@ func windowKey(n uint64, from tape.Side, offset uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(number(n), byte(from)), offset)
 }
 
+// maxKey is more than any key has.
+const maxKey = 32
+
 // value is something on its way into a bucket.
 type value struct {
 	in         bucket
@@ -63,6 +66,9 @@ func (s *Store) seal(in bucket, key, body []byte, codec record.Codec) value {
 
 // open checks and unpacks what seal packed.
 func (s *Store) open(in bucket, key, sealed []byte) ([]byte, error) {
+	if len(key) > maxKey { // where a page is damaged, bbolt hands out what lies there
+		return nil, fmt.Errorf("%s %x…: %w: a key of %d bytes", in, key[:maxKey], record.ErrCorrupt, len(key))
+	}
 	body, err := s.sealer.Open(append([]byte(in), key...), sealed)
 	if err != nil {
 		return nil, fmt.Errorf("%s %x: %w", in, key, err)

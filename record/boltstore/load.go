@@ -164,7 +164,7 @@ func (s *Store) dropTails() error {
 
 func (s *Store) openTail(k, sealed []byte) ([]record.Segment, error) {
 	if len(k) != 8 {
-		return nil, fmt.Errorf("tails %x: %w: wrong key", k, record.ErrCorrupt)
+		return nil, fmt.Errorf("tails %.32x: %w: wrong key", k, record.ErrCorrupt)
 	}
 	body, err := s.open(tails, k, sealed)
 	if err != nil {
@@ -172,7 +172,7 @@ func (s *Store) openTail(k, sealed []byte) ([]record.Segment, error) {
 	}
 	segments, err := record.ParseTail(body)
 	if err != nil {
-		return nil, fmt.Errorf("tails %x: %w", k, err)
+		return nil, fmt.Errorf("tails %.32x: %w", k, err)
 	}
 	return segments, nil
 }
@@ -181,7 +181,7 @@ func (s *Store) openTail(k, sealed []byte) ([]record.Segment, error) {
 func (s *Store) openBlock(tx *bbolt.Tx, n, offset uint64, block []byte) (record.Segment, error) {
 	sealed := blocks.in(tx).Get(block)
 	if sealed == nil {
-		return record.Segment{}, fmt.Errorf("blocks %x: %w: it is missing", block, record.ErrCorrupt)
+		return record.Segment{}, fmt.Errorf("blocks %.32x: %w: it is missing", block, record.ErrCorrupt)
 	}
 	body, err := s.open(blocks, block, sealed)
 	if err != nil {
@@ -189,7 +189,7 @@ func (s *Store) openBlock(tx *bbolt.Tx, n, offset uint64, block []byte) (record.
 	}
 	segments, err := record.ParseTail(body)
 	if err != nil || len(segments) != 1 || segments[0].Session != n || segments[0].Offset != offset {
-		return record.Segment{}, fmt.Errorf("blocks %x: %w: it is not what the index says", block, record.ErrCorrupt)
+		return record.Segment{}, fmt.Errorf("blocks %.32x: %w: it is not what the index says", block, record.ErrCorrupt)
 	}
 	return segments[0], nil
 }
