@@ -1,6 +1,7 @@
 package boltstore_test
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"testing"
@@ -126,6 +127,48 @@ func TestTagsSurviveACrash(t *testing.T) {
 	must(t, reader.Close())
 	recovered := open(t, crashed)
 	want(recovered)
+	must(t, recovered.Close())
+	clean(t, crashed)
+}
+
+// A session that a crash left half removed is not there, and the next writer
+// removes the rest.
+func TestCrashWhileASessionIsRemoved(t *testing.T) {
+	random := random(t)
+	r := newRecording(t, 64<<10, 64<<10)
+	long, other := r.begin(), r.begin()
+	for range 60 {
+		say(long, tape.Client, chatter(random, 90_000))
+		say(other, tape.Client, chatter(random, 100))
+		r.flush()
+	}
+	long.End(tape.Ending{Kind: tape.EndEOF})
+	other.End(tape.Ending{Kind: tape.EndEOF})
+	r.flush()
+	whole, err := r.DeletePart(1)
+	must(t, err)
+	if whole {
+		t.Fatal("one transaction removed all of it")
+	}
+	must(t, r.memory.Delete(t.Context(), 1))
+	crashed := r.copyTo(filepath.Join(t.TempDir(), "crashed.db"))
+	clean(t, crashed)
+	reader, err := boltstore.OpenReader(crashed, time.Second)
+	must(t, err)
+	sameSessions(t, reader, r.memory)
+	if _, err := reader.Segments(t.Context(), 1, 0); !errors.Is(err, record.ErrNotFound) {
+		t.Errorf("its stream: %v", err)
+	}
+	before, err := reader.Usage(t.Context())
+	must(t, err)
+	must(t, reader.Close())
+	recovered := open(t, crashed)
+	sameSessions(t, recovered, r.memory)
+	after, err := recovered.Usage(t.Context())
+	must(t, err)
+	if after.Sessions != 1 || before.Sessions != 1 || after.Bytes > before.Bytes/4 {
+		t.Errorf("%+v were in use, and %+v are when the rest has been removed", before, after)
+	}
 	must(t, recovered.Close())
 	clean(t, crashed)
 }

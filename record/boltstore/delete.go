@@ -12,9 +12,13 @@ import (
 	"github.com/wstape/wstape/tape"
 )
 
-// deleteKeys is how many keys one transaction removes at most: a few
-// milliseconds in which nothing else is written.
-const deleteKeys = 128
+// deletePages is how many pages of the file one transaction frees, about. bbolt
+// rewrites the neighbours of large values that go, some three pages for each; for
+// that long nothing else is written.
+const deletePages = 512
+
+// pagesOf is how many pages removing a value frees, about.
+func pagesOf(value []byte) int { return 1 + len(value)/4096 }
 
 // Delete implements [record.Store]. A session that is too large for one
 // transaction loses its entry in the first one, and stays on the list of open
@@ -49,7 +53,7 @@ func (s *Store) deleteSome(numbers []uint64) (done int, whole bool, err error) {
 	}
 	_, err = s.update(func(tx *bbolt.Tx) error {
 		done, whole = 0, true
-		for room := deleteKeys; done < len(numbers) && room > 0 && whole; done++ {
+		for room := deletePages; done < len(numbers) && room > 0 && whole; done++ {
 			n := numbers[done]
 			if err := s.removable(tx, n); err != nil {
 				if done > 0 {
@@ -96,7 +100,7 @@ func (s *Store) clearSome(n uint64) (whole bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, err = s.update(func(tx *bbolt.Tx) error {
-		room := deleteKeys
+		room := deletePages
 		if whole, err = s.clear(tx, n, &room); err != nil || !whole {
 			return err
 		}
@@ -109,7 +113,7 @@ func (s *Store) clearSome(n uint64) (whole bool, err error) {
 }
 
 // clear removes what a session's stream and windows take, as far as there is
-// room for keys in the transaction.
+// room in the transaction.
 func (s *Store) clear(tx *bbolt.Tx, n uint64, room *int) (whole bool, err error) {
 	*room -= 3 // the entry's own
 	var blockKeys, indexKeys, windowKeys [][]byte
@@ -118,18 +122,19 @@ func (s *Store) clear(tx *bbolt.Tx, n uint64, room *int) (whole bool, err error)
 		if *room <= 0 {
 			break
 		}
-		*room -= 2
+		*room--
 		indexKeys = append(indexKeys, bytes.Clone(k))
 		if block, err := s.open(index, k, v); err == nil {
+			*room -= pagesOf(blocks.in(tx).Get(block))
 			blockKeys = append(blockKeys, block)
 		}
 	}
 	c = windows.in(tx).Cursor()
-	for k, _ := c.Seek(number(n)); bytes.HasPrefix(k, number(n)) && k != nil; k, _ = c.Next() {
+	for k, v := c.Seek(number(n)); bytes.HasPrefix(k, number(n)) && k != nil; k, v = c.Next() {
 		if *room <= 0 {
 			break
 		}
-		*room--
+		*room -= pagesOf(v)
 		windowKeys = append(windowKeys, bytes.Clone(k))
 	}
 	for b, keys := range map[bucket][][]byte{blocks: blockKeys, index: indexKeys, windows: windowKeys} {

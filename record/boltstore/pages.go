@@ -265,8 +265,8 @@ func (p *pages) free() {
 // checkOpening looks for what bbolt would not survive: a list of buckets that is
 // not one, and a branch that leads back to itself, which it would follow for
 // ever. It reads branches only, so it is quick enough for every opening. Before
-// writing it reads the header of every page too: bbolt believes the lengths in
-// them when it frees pages.
+// writing it reads the beginning of every page too: bbolt believes the lengths in
+// it when it frees pages and writes them anew.
 func (p *pages) checkOpening(writing bool) (err error) {
 	var roots []uint64
 	p.each = func(id uint64) { roots = append(roots, id) }
@@ -301,7 +301,7 @@ func (p *pages) checkOpening(writing bool) (err error) {
 	return p.checkHeads(append(leaves, p.root))
 }
 
-// checkHeads looks for pages whose headers are wrong or that are in use twice,
+// checkHeads looks for pages whose beginnings are wrong or that are in use twice,
 // as far as the list of free pages.
 func (p *pages) checkHeads(ids []uint64) (err error) {
 	p.problem = func(format string, args ...any) {
@@ -312,10 +312,38 @@ func (p *pages) checkHeads(ids []uint64) (err error) {
 	for _, id := range ids {
 		if n, ok := p.head(id, branchFlag|leafFlag); ok {
 			p.take(id, n.overflow)
+			p.fit(n)
 		}
 	}
 	p.free()
 	return err
+}
+
+// fit looks whether what a page's elements say lies within the page: bbolt would
+// make room for it, however much that is, when it writes the page anew.
+func (p *pages) fit(n *node) {
+	size := uint64(p.pageSize) * (n.overflow + 1)
+	elements := make([]byte, min(size, pageHeader+uint64(n.count)*elementLen))
+	if _, err := p.f.ReadAt(elements, int64(n.id)*p.pageSize); err != nil {
+		p.problem("page %d: %v", n.id, err)
+		return
+	}
+	for i := range n.count {
+		at := pageHeader + i*elementLen
+		if at+elementLen > len(elements) {
+			p.problem("page %d: %d elements do not fit", n.id, n.count)
+			return
+		}
+		field := func(i int) uint64 { return uint64(p.order.Uint32(elements[at+i:])) }
+		end := uint64(at) + field(0) + field(4) // of a branch's: position and length of the key
+		if n.flags == leafFlag {
+			end = uint64(at) + field(4) + field(8) + field(12)
+		}
+		if end > size {
+			p.problem("page %d: an element is beyond its end", n.id)
+			return
+		}
+	}
 }
 
 // packed reports whether a page's elements lie where their number says: behind
