@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wstape/wstape/internal/jsonpath"
 	"github.com/wstape/wstape/tape"
 )
 
@@ -122,7 +123,7 @@ func sameLayout(a, b []leaf) bool {
 	return true
 }
 
-func (x *differ) ignored(at path) bool {
+func (x *differ) ignored(at jsonpath.Path) bool {
 	return covered(x.plan.rules.ignore, x.step.From, &x.step.view, at)
 }
 

@@ -80,7 +80,7 @@ func (p *Plan) loose(s *Step, l *leaf) bool {
 // ignores is the rule by which a leaf may differ; "" if there is none.
 func (p *Plan) ignores(s *Step, l *leaf) string {
 	for i := range p.rules.ignore {
-		if r := &p.rules.ignore[i]; r.path.covers(l.path) && r.about(s.From, &s.view) {
+		if r := &p.rules.ignore[i]; r.path.Covers(l.path) && r.about(s.From, &s.view) {
 			return r.path.String()
 		}
 	}

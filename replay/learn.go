@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/wstape/wstape/internal/jsonpath"
 	"github.com/wstape/wstape/tape"
 )
 
@@ -276,7 +277,7 @@ func (v *view) discriminator(key string) *leaf {
 		n := len(l.path)
 		switch {
 		case n != 1 || l.kind != 's' && l.kind != 'n' || len(l.text) > 60 || v.text:
-		case key == "" && l.path[0] == (seg{isIndex: true}) && l.kind == 's', key != "" && l.path[0] == (seg{key: key}):
+		case key == "" && l.path[0] == (jsonpath.Seg{IsIndex: true}) && l.kind == 's', key != "" && l.path[0] == (jsonpath.Seg{Key: key}):
 			if len(tokens(l.scalar)) == 0 {
 				return l
 			}
@@ -319,8 +320,8 @@ type different struct {
 	pair    int
 	from    tape.Side
 	place   string
-	path    path  // the same in parts
-	a, b    *leaf // nil where it is not there
+	path    jsonpath.Path // the same in parts
+	a, b    *leaf         // nil where it is not there
 }
 
 // round lets the peers of each recording talk to the player of the other one. It
@@ -412,7 +413,7 @@ func (l *learner) trial(side tape.Side, player, said, like *Recording, swapped b
 		diff, bound := x.compare(s, &live)
 		run.put(bound)
 		for _, d := range diff {
-			at, err := parsePattern(d.Path)
+			at, err := jsonpath.Parse(d.Path)
 			if err != nil { // "byte 17", "type"
 				if !swapped {
 					l.unlearnable(session, s, t, d)
@@ -420,8 +421,8 @@ func (l *learner) trial(side tape.Side, player, said, like *Recording, swapped b
 				continue
 			}
 			found := different{session: session, pair: n, from: side, place: d.Path}
-			for _, part := range at.parts {
-				found.path = append(found.path, part.seg)
+			for _, part := range at.Parts {
+				found.path = append(found.path, part.Seg)
 			}
 			if covered(p.rules.exact, s.From, &s.view, found.path) {
 				l.note(session, "%s of the %s differs, which a rule wants exactly as it is", d.Path, s.From)
@@ -502,7 +503,7 @@ func (l *learner) heard(said, like *Recording, swapped bool) *bindings {
 }
 
 // at finds the leaf at a place.
-func (v *view) at(p path) *leaf {
+func (v *view) at(p jsonpath.Path) *leaf {
 	for i := range v.leaves {
 		if slices.Equal(v.leaves[i].path, p) {
 			return &v.leaves[i]
@@ -558,7 +559,7 @@ func (l *learner) steps(d *different) (a, b *Step) {
 // ignore makes rules of what cannot be bound.
 func (l *learner) ignore(all []different) (found bool) {
 	lists := make([][]Finding, len(l.pairs))
-	paths := make([][]path, len(l.pairs))
+	paths := make([][]jsonpath.Path, len(l.pairs))
 	for i := range all {
 		d := &all[i]
 		a, b := l.steps(d)
@@ -623,27 +624,27 @@ func (r *Rule) implies(other *Rule) bool {
 	if !sameRule(r, &same) || r.Path == other.Path {
 		return false
 	}
-	p, err := parsePattern(r.Path)
+	p, err := jsonpath.Parse(r.Path)
 	if err != nil {
 		return false
 	}
-	q, err := parsePattern(other.Path)
+	q, err := jsonpath.Parse(other.Path)
 	if err != nil {
 		return false
 	}
-	var at path
-	for _, part := range q.parts {
-		if part.any {
-			part.seg = seg{index: -1, isIndex: true} // covered by * alone
+	var at jsonpath.Path
+	for _, part := range q.Parts {
+		if part.Any {
+			part.Seg = jsonpath.Seg{Index: -1, IsIndex: true} // covered by * alone
 		}
-		at = append(at, part.seg)
+		at = append(at, part.Seg)
 	}
-	return p.covers(at)
+	return p.Covers(at)
 }
 
 // collapse writes one rule with [*] for several that differ in one index of an
 // array.
-func (l *learner) collapse(session int, list []Finding, paths []path) []Finding {
+func (l *learner) collapse(session int, list []Finding, paths []jsonpath.Path) []Finding {
 	for at := 0; ; at++ { // the place of the index in the path
 		groups := map[string][]int{}
 		deep := false
@@ -652,7 +653,7 @@ func (l *learner) collapse(session int, list []Finding, paths []path) []Finding 
 				continue
 			}
 			deep = true
-			if p[at].isIndex {
+			if p[at].IsIndex {
 				r := &list[i].Rule
 				key := fmt.Sprint(starred(p, at), r.From, r.When)
 				groups[key] = append(groups[key], i)
@@ -671,13 +672,13 @@ func (l *learner) collapse(session int, list []Finding, paths []path) []Finding 
 			}
 			list[first].Rule = rule
 			paths[first] = slices.Clone(paths[first])
-			paths[first][at].index = -1
+			paths[first][at].Index = -1
 			for _, i := range group[1:] {
 				drop[i] = true
 			}
 		}
 		var keptList []Finding
-		var keptPaths []path
+		var keptPaths []jsonpath.Path
 		for i := range list {
 			if !drop[i] {
 				keptList, keptPaths = append(keptList, list[i]), append(keptPaths, paths[i])
@@ -689,14 +690,14 @@ func (l *learner) collapse(session int, list []Finding, paths []path) []Finding 
 
 // starred writes a path with [*] in place of one index, and of those that have
 // become so before.
-func starred(p path, at int) string {
+func starred(p jsonpath.Path, at int) string {
 	var b strings.Builder
 	b.WriteByte('$')
 	for i, s := range p {
-		if s.isIndex && (i == at || s.index < 0) {
+		if s.IsIndex && (i == at || s.Index < 0) {
 			b.WriteString("[*]")
 		} else {
-			b.WriteString(path{s}.String()[1:])
+			b.WriteString(jsonpath.Path{s}.String()[1:])
 		}
 	}
 	return b.String()
@@ -710,7 +711,7 @@ func (l *learner) alike(session int, r *Rule) bool {
 		return false
 	}
 	for _, c := range rules[0].when {
-		if rules[0].path.covers(path{c.path.parts[0].seg}) {
+		if rules[0].path.Covers(jsonpath.Path{c.path.Parts[0].Seg}) {
 			return false // what these messages are told by
 		}
 	}
@@ -723,7 +724,7 @@ func (l *learner) alike(session int, r *Rule) bool {
 			}
 			for i := range s.view.leaves {
 				leaf := &s.view.leaves[i]
-				if !rules[0].path.exactly(leaf.path) || leaf.kind == 'z' || leaf.kind == '{' || leaf.kind == '[' {
+				if !rules[0].path.Exactly(leaf.path) || leaf.kind == 'z' || leaf.kind == '{' || leaf.kind == '[' {
 					continue
 				}
 				k := leaf.kind

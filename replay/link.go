@@ -8,9 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"unicode/utf16"
-	"unicode/utf8"
 
+	"github.com/wstape/wstape/internal/jsonpath"
 	"github.com/wstape/wstape/tape"
 )
 
@@ -183,7 +182,7 @@ func (f *linkFinder) byRule(p *Plan, s *Step, i int, l *leaf, e Ref, peer bool) 
 		key := idKey{e.Session, "rule " + strconv.Itoa(k), string(l.kind) + l.text}
 		known := f.ids[key]
 		switch {
-		case peer && r.path.exactly(l.path) && r.about(s.From, &s.view):
+		case peer && r.path.Exactly(l.path) && r.about(s.From, &s.view):
 			if n == mine && len(known) > 0 {
 				n = known[0].slot
 			}
@@ -194,7 +193,7 @@ func (f *linkFinder) byRule(p *Plan, s *Step, i int, l *leaf, e Ref, peer bool) 
 				f.ids[key] = []idUse{{slot: n}}
 			}
 			f.links.slots[n].kept = true
-		case !peer && n == mine && r.to.exactly(l.path) && len(known) > 0:
+		case !peer && n == mine && r.to.Exactly(l.path) && len(known) > 0:
 			n = known[0].slot
 		}
 	}
@@ -247,7 +246,7 @@ func (f *linkFinder) byID(s *Step, i int, l *leaf, e Ref, peer bool) bool {
 // counts its own events (types 2 and 5), and the other side's acknowledgement
 // (3 and 6) repeats the number.
 func counter(s *Step, l *leaf) string {
-	if l.path[0].key != "(id)" {
+	if l.path[0].Key != "(id)" {
 		return ""
 	}
 	who := s.From
@@ -400,7 +399,7 @@ func (b *bindings) rebind(s *Step) []byte {
 			}
 			from, to, text = l.start, l.end, spell(scalar{kind, value.text}, quoted)
 		} else if text = spell(scalar{'s', value.text}, quoted); quoted {
-			from, to, text = l.start+inQuotes(raw, u.from), l.start+inQuotes(raw, u.to), text[1:len(text)-1]
+			from, to, text = l.start+jsonpath.Offset(raw, u.from), l.start+jsonpath.Offset(raw, u.to), text[1:len(text)-1]
 		}
 		out = append(append(out, s.Payload[done:from]...), text...)
 		done = to
@@ -409,23 +408,4 @@ func (b *bindings) rebind(s *Step) []byte {
 		return s.Payload
 	}
 	return append(out, s.Payload[done:]...)
-}
-
-// inQuotes is where a byte of a decoded string stands in the JSON string.
-func inQuotes(raw []byte, at int) int {
-	i := len(`"`)
-	for n := 0; n < at; {
-		size, width := 1, 1
-		if raw[i] == '\\' {
-			width = len(`\n`)
-			if r, ok := hexEscape(string(raw[i:min(i+12, len(raw))]), `\u`, 4); ok {
-				size, width = utf8.RuneLen(r), len(`\u0000`)
-				if utf16.IsSurrogate(r) { // always a pair: see lossy
-					size, width = 4, 2*width
-				}
-			}
-		}
-		n, i = n+size, i+width
-	}
-	return i
 }

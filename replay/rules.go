@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/wstape/wstape/internal/jsonpath"
 	"github.com/wstape/wstape/tape"
 )
 
@@ -71,12 +72,12 @@ func (r *Rule) UnmarshalJSON(b []byte) error {
 // rule is a Rule that can be applied.
 type rule struct {
 	from     *tape.Side
-	path, to *pattern
+	path, to *jsonpath.Pattern
 	when     []condition
 }
 
 type condition struct {
-	path *pattern
+	path *jsonpath.Pattern
 	want scalar
 }
 
@@ -133,17 +134,17 @@ func (m *Matching) rules(carried []byte) (*rules, error) {
 
 func appendRule(to *[]rule, r Rule) (err error) {
 	made := rule{from: r.From}
-	if made.path, err = parsePattern(r.Path); err != nil {
+	if made.path, err = jsonpath.Parse(r.Path); err != nil {
 		return err
 	}
 	if r.To != "" {
-		if made.to, err = parsePattern(r.To); err != nil {
+		if made.to, err = jsonpath.Parse(r.To); err != nil {
 			return err
 		}
 	}
 	for text, raw := range r.When {
 		c := condition{}
-		if c.path, err = parsePattern(text); err != nil {
+		if c.path, err = jsonpath.Parse(text); err != nil {
 			return err
 		}
 		leaves, ok := jsonLeaves(raw, 0, nil)
@@ -165,7 +166,7 @@ func (r *rule) about(from tape.Side, v *view) bool {
 	for _, c := range r.when {
 		found := false
 		for i := range v.leaves {
-			if l := &v.leaves[i]; c.path.exactly(l.path) && equal(l.scalar, c.want) {
+			if l := &v.leaves[i]; c.path.Exactly(l.path) && equal(l.scalar, c.want) {
 				found = true
 				break
 			}
@@ -178,9 +179,9 @@ func (r *rule) about(from tape.Side, v *view) bool {
 }
 
 // covered reports whether one of the rules names a place in a message.
-func covered(rules []rule, from tape.Side, v *view, at path) bool {
+func covered(rules []rule, from tape.Side, v *view, at jsonpath.Path) bool {
 	for i := range rules {
-		if rules[i].path.covers(at) && rules[i].about(from, v) {
+		if rules[i].path.Covers(at) && rules[i].about(from, v) {
 			return true
 		}
 	}

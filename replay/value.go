@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/wstape/wstape/internal/jsonpath"
 	"github.com/wstape/wstape/tape"
 )
 
@@ -15,7 +16,7 @@ import (
 // in the payload. An empty object or array is a leaf too (kind '{' and '['), so
 // that two documents are equal if their leaves are.
 type leaf struct {
-	path       path
+	path       jsonpath.Path
 	start, end int
 	scalar
 }
@@ -71,7 +72,7 @@ func packetLeaves(p []byte) ([]leaf, bool) {
 		}
 		// A namespace is not quoted, so what replaces it must not be either: its
 		// leaf is never rewritten, see spell.
-		head = append(head, leaf{path{{key: name}}, from, to, scalar{kind, string(p[from:to])}})
+		head = append(head, leaf{jsonpath.Path{{Key: name}}, from, to, scalar{kind, string(p[from:to])}})
 	}
 	if m[1] == len(p) {
 		return head, m[8] >= 0 // an acknowledgement without data; else plain digits
@@ -102,7 +103,7 @@ type leafReader struct {
 	dec    *json.Decoder
 	b      []byte
 	offset int
-	at     path
+	at     jsonpath.Path
 	leaves []leaf
 }
 
@@ -123,7 +124,7 @@ func (r *leafReader) value(depth int) bool {
 		empty := true
 		for i := 0; r.dec.More(); i++ {
 			empty = false
-			s := seg{index: i, isIndex: true}
+			s := jsonpath.Seg{Index: i, IsIndex: true}
 			if v == '{' {
 				from := r.dec.InputOffset()
 				key, err := r.dec.Token()
@@ -131,7 +132,7 @@ func (r *leafReader) value(depth int) bool {
 				if err != nil || !ok || lossy(name, r.b[from:r.dec.InputOffset()]) {
 					return false
 				}
-				s = seg{key: name}
+				s = jsonpath.Seg{Key: name}
 			}
 			r.at = append(r.at, s)
 			if !r.value(depth + 1) {
@@ -159,7 +160,7 @@ func (r *leafReader) value(depth int) bool {
 		l.kind = 'z'
 	}
 	l.start, l.end = l.start+r.offset, l.end+r.offset
-	l.path = append(path(nil), r.at...)
+	l.path = append(jsonpath.Path(nil), r.at...)
 	r.leaves = append(r.leaves, l)
 	return true
 }
@@ -174,8 +175,8 @@ func lossy(decoded string, raw []byte) bool {
 // key is the last object key on the way to a leaf.
 func (l *leaf) key() string {
 	for i := len(l.path) - 1; i >= 0; i-- {
-		if s := l.path[i]; !s.isIndex {
-			return strings.Trim(s.key, "()")
+		if s := l.path[i]; !s.IsIndex {
+			return strings.Trim(s.Key, "()")
 		}
 	}
 	return ""
@@ -183,7 +184,7 @@ func (l *leaf) key() string {
 
 // ownKey is the key under which a leaf itself stands; "" in an array.
 func (l *leaf) ownKey() string {
-	if n := len(l.path); n == 0 || l.path[n-1].isIndex {
+	if n := len(l.path); n == 0 || l.path[n-1].IsIndex {
 		return ""
 	}
 	return l.key()

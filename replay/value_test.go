@@ -93,7 +93,7 @@ func FuzzLook(f *testing.F) {
 			}
 			last = l.end
 			raw := payload[l.start:l.end]
-			if v.text || len(l.path) > 0 && strings.HasPrefix(l.path[0].key, "(") && l.text == string(raw) {
+			if v.text || len(l.path) > 0 && strings.HasPrefix(l.path[0].Key, "(") && l.text == string(raw) {
 				continue // the whole text, or a part of a Socket.IO packet's head
 			}
 			again, ok := jsonLeaves(raw, 0, nil)

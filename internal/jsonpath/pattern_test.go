@@ -1,4 +1,4 @@
-package replay
+package jsonpath
 
 import (
 	"fmt"
@@ -8,14 +8,14 @@ import (
 )
 
 // pathTo makes a path of keys and indexes.
-func pathTo(steps ...any) path {
-	var p path
+func pathTo(steps ...any) Path {
+	var p Path
 	for _, s := range steps {
 		switch s := s.(type) {
 		case string:
-			p = append(p, seg{key: s})
+			p = append(p, Seg{Key: s})
 		case int:
-			p = append(p, seg{index: s, isIndex: true})
+			p = append(p, Seg{Index: s, IsIndex: true})
 		}
 	}
 	return p
@@ -23,7 +23,7 @@ func pathTo(steps ...any) path {
 
 func TestPathText(t *testing.T) {
 	for _, c := range []struct {
-		path path
+		path Path
 		want string
 	}{
 		{pathTo(), `$`},
@@ -38,8 +38,8 @@ func TestPathText(t *testing.T) {
 		if got := c.path.String(); got != c.want {
 			t.Errorf("%s, want %s", got, c.want)
 		}
-		p, err := parsePattern(c.want)
-		if err != nil || !p.exactly(c.path) || p.String() != c.want {
+		p, err := Parse(c.want)
+		if err != nil || !p.Exactly(c.path) || p.String() != c.want {
 			t.Errorf("%s: %v, %v", c.want, p, err)
 		}
 	}
@@ -48,50 +48,50 @@ func TestPathText(t *testing.T) {
 func TestPatterns(t *testing.T) {
 	for _, c := range []struct {
 		pattern string
-		exactly []path
-		below   []path
-		not     []path
+		exactly []Path
+		below   []Path
+		not     []Path
 	}{
-		{`$`, []path{pathTo()}, []path{pathTo("a"), pathTo(0, "a")}, nil},
-		{`$.a.b`, []path{pathTo("a", "b")}, []path{pathTo("a", "b", 0), pathTo("a", "b", "c", "d")}, []path{pathTo(), pathTo("a"), pathTo("a", "c"), pathTo("b"), pathTo("x", "a", "b")}},
-		{`$["a"]['b']`, []path{pathTo("a", "b")}, nil, []path{pathTo("a")}},
-		{`$[0]`, []path{pathTo(0)}, []path{pathTo(0, "a")}, []path{pathTo(1), pathTo("0")}},
-		{`$["0"]`, []path{pathTo("0")}, nil, []path{pathTo(0)}},
-		{`$.items[*].id`, []path{pathTo("items", 0, "id"), pathTo("items", 7, "id"), pathTo("items", "x", "id")}, []path{pathTo("items", 0, "id", 1)}, []path{pathTo("items", 0), pathTo("items", "id"), pathTo("items", 0, 1, "id")}},
-		{`$.*`, []path{pathTo("a"), pathTo(3)}, []path{pathTo("a", "b")}, []path{pathTo()}},
-		{`$.*.*`, []path{pathTo("a", 0)}, nil, []path{pathTo("a")}},
-		{`$..id`, []path{pathTo("id"), pathTo("a", 0, "id"), pathTo("id", "id")}, []path{pathTo("a", "id", 0), pathTo("id", "x", "y")}, []path{pathTo(), pathTo("a"), pathTo(0)}},
-		{`$..["odd key"].x`, []path{pathTo("a", "odd key", "x")}, nil, []path{pathTo("odd key"), pathTo("odd key", "y", "x")}},
-		{`$.a..b.c`, []path{pathTo("a", "b", "c"), pathTo("a", "b", "b", "c"), pathTo("a", "b", 0, "b", "c")}, []path{pathTo("a", "b", "c", "d")}, []path{pathTo("b", "c"), pathTo("a", "b", 0, "c")}},
-		{`$..a..b`, []path{pathTo("a", "b"), pathTo("x", "a", "a", 1, "b"), pathTo("a", "b", "a", "b")}, []path{pathTo("a", "b", "a")}, []path{pathTo("b", "a"), pathTo("b")}},
-		{`$..a.*`, []path{pathTo("a", "b"), pathTo("a", "a", "b")}, []path{pathTo("a", "b", "c")}, []path{pathTo("a"), pathTo("b", "a")}},
-		{`$.größe`, []path{pathTo("größe")}, nil, []path{pathTo("gr")}},
-		{`$.created-at.$ref`, []path{pathTo("created-at", "$ref")}, nil, nil},
-		{`$["\u0041\ud83d\ude00\/\x41\ud800"]`, []path{pathTo("A😀/A\uFFFD")}, nil, nil},
-		{`$['it\'s "x"']`, []path{pathTo(`it's "x"`)}, nil, nil},
+		{`$`, []Path{pathTo()}, []Path{pathTo("a"), pathTo(0, "a")}, nil},
+		{`$.a.b`, []Path{pathTo("a", "b")}, []Path{pathTo("a", "b", 0), pathTo("a", "b", "c", "d")}, []Path{pathTo(), pathTo("a"), pathTo("a", "c"), pathTo("b"), pathTo("x", "a", "b")}},
+		{`$["a"]['b']`, []Path{pathTo("a", "b")}, nil, []Path{pathTo("a")}},
+		{`$[0]`, []Path{pathTo(0)}, []Path{pathTo(0, "a")}, []Path{pathTo(1), pathTo("0")}},
+		{`$["0"]`, []Path{pathTo("0")}, nil, []Path{pathTo(0)}},
+		{`$.items[*].id`, []Path{pathTo("items", 0, "id"), pathTo("items", 7, "id"), pathTo("items", "x", "id")}, []Path{pathTo("items", 0, "id", 1)}, []Path{pathTo("items", 0), pathTo("items", "id"), pathTo("items", 0, 1, "id")}},
+		{`$.*`, []Path{pathTo("a"), pathTo(3)}, []Path{pathTo("a", "b")}, []Path{pathTo()}},
+		{`$.*.*`, []Path{pathTo("a", 0)}, nil, []Path{pathTo("a")}},
+		{`$..id`, []Path{pathTo("id"), pathTo("a", 0, "id"), pathTo("id", "id")}, []Path{pathTo("a", "id", 0), pathTo("id", "x", "y")}, []Path{pathTo(), pathTo("a"), pathTo(0)}},
+		{`$..["odd key"].x`, []Path{pathTo("a", "odd key", "x")}, nil, []Path{pathTo("odd key"), pathTo("odd key", "y", "x")}},
+		{`$.a..b.c`, []Path{pathTo("a", "b", "c"), pathTo("a", "b", "b", "c"), pathTo("a", "b", 0, "b", "c")}, []Path{pathTo("a", "b", "c", "d")}, []Path{pathTo("b", "c"), pathTo("a", "b", 0, "c")}},
+		{`$..a..b`, []Path{pathTo("a", "b"), pathTo("x", "a", "a", 1, "b"), pathTo("a", "b", "a", "b")}, []Path{pathTo("a", "b", "a")}, []Path{pathTo("b", "a"), pathTo("b")}},
+		{`$..a.*`, []Path{pathTo("a", "b"), pathTo("a", "a", "b")}, []Path{pathTo("a", "b", "c")}, []Path{pathTo("a"), pathTo("b", "a")}},
+		{`$.größe`, []Path{pathTo("größe")}, nil, []Path{pathTo("gr")}},
+		{`$.created-at.$ref`, []Path{pathTo("created-at", "$ref")}, nil, nil},
+		{`$["\u0041\ud83d\ude00\/\x41\ud800"]`, []Path{pathTo("A😀/A\uFFFD")}, nil, nil},
+		{`$['it\'s "x"']`, []Path{pathTo(`it's "x"`)}, nil, nil},
 	} {
-		p, err := parsePattern(c.pattern)
+		p, err := Parse(c.pattern)
 		if err != nil {
 			t.Error(err)
 			continue
 		}
 		for _, at := range c.exactly {
-			if !p.exactly(at) || !p.covers(at) {
+			if !p.Exactly(at) || !p.Covers(at) {
 				t.Errorf("%s is not %s", p, at)
 			}
 		}
 		for _, at := range c.below {
-			if p.exactly(at) && !strings.Contains(c.pattern, "..") || !p.covers(at) {
+			if p.Exactly(at) && !strings.Contains(c.pattern, "..") || !p.Covers(at) {
 				t.Errorf("%s does not lie below %s", at, p)
 			}
 		}
 		for _, at := range c.not {
-			if p.exactly(at) || p.covers(at) {
+			if p.Exactly(at) || p.Covers(at) {
 				t.Errorf("%s covers %s", p, at)
 			}
 		}
 		some := pathTo("a", "b", 0, "b", "c", "id", "odd key")
-		if n := testing.AllocsPerRun(10, func() { p.covers(some); p.exactly(some) }); n != 0 {
+		if n := testing.AllocsPerRun(10, func() { p.Covers(some); p.Exactly(some) }); n != 0 {
 			t.Errorf("%s allocates %v times", p, n)
 		}
 	}
@@ -120,7 +120,7 @@ func TestPatternErrors(t *testing.T) {
 		"$\x1b[31m":              `pattern "$\x1b[31m", column 2: expected . or [, like .price, ["odd key"], [0], [*], .* or ..id`,
 		`$[9999999999999999999]`: `pattern "$[9999999999999999999]", column 3: expected an index from 0, * or a key in quotes, and ], like [0], [*] or ["odd key"]`,
 	} {
-		if p, err := parsePattern(text); err == nil || err.Error() != want {
+		if p, err := Parse(text); err == nil || err.Error() != want {
 			t.Errorf("%q: %v, %v\nwant %s", text, p, err, want)
 		}
 	}
@@ -133,32 +133,32 @@ func FuzzPattern(f *testing.F) {
 		f.Add(text, "a.0.b.a")
 	}
 	f.Fuzz(func(t *testing.T, text, steps string) {
-		var p path
+		var p Path
 		for i, s := range strings.Split(steps, ".") {
 			var n int
 			if _, err := fmt.Sscan(s, &n); err == nil && n >= 0 {
-				p = append(p, seg{index: n, isIndex: true})
+				p = append(p, Seg{Index: n, IsIndex: true})
 			} else {
-				p = append(p, seg{key: s})
+				p = append(p, Seg{Key: s})
 			}
 			if i > 64 {
 				break
 			}
 		}
-		own, err := parsePattern(p.String())
-		if err != nil || !own.exactly(p) || !own.covers(p) || own.covers(p[:len(p)-1]) {
+		own, err := Parse(p.String())
+		if err != nil || !own.Exactly(p) || !own.Covers(p) || own.Covers(p[:len(p)-1]) {
 			t.Errorf("%s: %v", p, err)
 		}
 		if strings.ContainsFunc(p.String(), func(r rune) bool { return r < ' ' }) {
 			t.Errorf("%q has control characters", p)
 		}
-		given, err := parsePattern(text)
+		given, err := Parse(text)
 		switch {
 		case err != nil && strings.ContainsAny(err.Error(), "\n\r\x1b"):
 			t.Errorf("%q: the error is %q", text, err)
 		case err == nil && given.String() != text:
 			t.Errorf("%q became %q", text, given)
-		case err == nil && given.exactly(p) && !given.covers(p):
+		case err == nil && given.Exactly(p) && !given.Covers(p):
 			t.Errorf("%s is exactly %s, but does not cover it", text, p)
 		}
 	})

@@ -1,4 +1,6 @@
-package replay
+// Package jsonpath names places in JSON documents, like $.users[*].email, and
+// reads documents without changing or copying them.
+package jsonpath
 
 import (
 	"fmt"
@@ -9,28 +11,28 @@ import (
 	"unicode/utf8"
 )
 
-// seg is one step down into a JSON document: a key of an object or an index of
+// Seg is one step down into a JSON document: a key of an object or an index of
 // an array.
-type seg struct {
-	key     string
-	index   int
-	isIndex bool
+type Seg struct {
+	Key     string
+	Index   int
+	IsIndex bool
 }
 
-// path is the place of a value in a JSON document.
-type path []seg
+// Path is the place of a value in a JSON document.
+type Path []Seg
 
 // String writes a path as $.a[0]["odd key"].b.
-func (p path) String() string {
+func (p Path) String() string {
 	b := []byte{'$'}
 	for _, s := range p {
 		switch {
-		case s.isIndex:
-			b = append(strconv.AppendInt(append(b, '['), int64(s.index), 10), ']')
-		case plainKey(s.key):
-			b = append(append(b, '.'), s.key...)
+		case s.IsIndex:
+			b = append(strconv.AppendInt(append(b, '['), int64(s.Index), 10), ']')
+		case plainKey(s.Key):
+			b = append(append(b, '.'), s.Key...)
 		default:
-			b = append(appendKey(append(b, '['), s.key), ']')
+			b = append(appendKey(append(b, '['), s.Key), ']')
 		}
 	}
 	return string(b)
@@ -39,7 +41,7 @@ func (p path) String() string {
 // plainKey reports whether a key needs no quotes.
 func plainKey(key string) bool {
 	for i := range len(key) {
-		if c := key[i]; !isLetter(c) && c != '_' && (i == 0 || !isDigit(c)) {
+		if c := key[i]; (c|0x20 < 'a' || c|0x20 > 'z') && c != '_' && (i == 0 || c < '0' || c > '9') {
 			return false
 		}
 	}
@@ -67,43 +69,44 @@ func appendKey(b []byte, key string) []byte {
 	return append(b, '"')
 }
 
-// pattern names places in JSON documents: the path of one, or one with * for any
+// Pattern names places in JSON documents: the path of one, or one with * for any
 // key or index and ..key for a key at any depth.
-type pattern struct {
+type Pattern struct {
 	text  string
-	parts []patternPart
+	Parts []Part
 }
 
-type patternPart struct {
-	seg
-	any  bool // whatever key or index is there
-	deep bool // here or anywhere below
+// Part is one step of a pattern.
+type Part struct {
+	Seg
+	Any  bool // whatever key or index is there
+	Deep bool // here or anywhere below
 }
 
 // String returns the pattern as it was given.
-func (p *pattern) String() string { return p.text }
+func (p *Pattern) String() string { return p.text }
 
-// covers reports whether a place is one that the pattern names, or lies below one.
-func (p *pattern) covers(at path) bool { return p.match(at, true) }
+// Covers reports whether a place is one that the pattern names, or lies below one.
+func (p *Pattern) Covers(at Path) bool { return p.match(at, true) }
 
-// exactly reports whether a place is one that the pattern names.
-func (p *pattern) exactly(at path) bool { return p.match(at, false) }
+// Exactly reports whether a place is one that the pattern names.
+func (p *Pattern) Exactly(at Path) bool { return p.match(at, false) }
 
 // match takes each part at the first place where it fits, and after a miss goes
 // back to the last ..key alone, as globs do: what stands before it fits already.
-func (p *pattern) match(at path, below bool) bool {
+func (p *Pattern) match(at Path, below bool) bool {
 	part, depth := 0, 0
 	deep, deepAt := -1, 0 // the last ..key, and where it was tried
 	for {
 		switch {
-		case part == len(p.parts) && (below || depth == len(at)):
+		case part == len(p.Parts) && (below || depth == len(at)):
 			return true
-		case part < len(p.parts) && depth < len(at):
-			q := &p.parts[part]
-			if q.deep {
+		case part < len(p.Parts) && depth < len(at):
+			q := &p.Parts[part]
+			if q.Deep {
 				deep, deepAt = part, depth
 			}
-			if q.any || q.seg == at[depth] {
+			if q.Any || q.Seg == at[depth] {
 				part++
 				depth++
 				continue
@@ -116,9 +119,9 @@ func (p *pattern) match(at path, below bool) bool {
 	}
 }
 
-// parsePattern reads $, .key, ["key"], ['key'], [n], [*], .* and ..key.
-func parsePattern(text string) (*pattern, error) {
-	p := &pattern{text: text}
+// Parse reads $, .key, ["key"], ['key'], [n], [*], .* and ..key.
+func Parse(text string) (*Pattern, error) {
+	p := &Pattern{text: text}
 	r := patternReader{text: text}
 	if !r.skip("$") {
 		return nil, r.errorf("a pattern begins with $, like $.price or $.items[*].id")
@@ -128,7 +131,7 @@ func parsePattern(text string) (*pattern, error) {
 		if err != nil {
 			return nil, err
 		}
-		p.parts = append(p.parts, part)
+		p.Parts = append(p.Parts, part)
 	}
 	return p, nil
 }
@@ -155,10 +158,10 @@ func (r *patternReader) skip(what string) bool {
 	return false
 }
 
-func (r *patternReader) part() (part patternPart, err error) {
+func (r *patternReader) part() (part Part, err error) {
 	switch {
 	case r.skip(".."):
-		part.deep = true
+		part.Deep = true
 		if strings.HasPrefix(r.text[r.at:], "*") {
 			return part, r.errorf("after .. comes a key, like ..id; below a place everything is meant anyway")
 		}
@@ -169,7 +172,7 @@ func (r *patternReader) part() (part patternPart, err error) {
 			err = r.key(&part)
 		}
 	case r.skip(".*"), r.skip("[*]"):
-		part.any = true
+		part.Any = true
 	case r.skip("."):
 		err = r.key(&part)
 	case r.skip("["):
@@ -185,7 +188,7 @@ func (r *patternReader) part() (part patternPart, err error) {
 }
 
 // key reads a key without quotes.
-func (r *patternReader) key(part *patternPart) error {
+func (r *patternReader) key(part *Part) error {
 	rest := r.text[r.at:]
 	n := strings.IndexFunc(rest, func(c rune) bool {
 		return c != '_' && c != '-' && c != '$' && c != '@' && !unicode.IsLetter(c) && !unicode.IsDigit(c) && !unicode.IsMark(c)
@@ -196,25 +199,25 @@ func (r *patternReader) key(part *patternPart) error {
 	if n == 0 {
 		return r.errorf(`expected a key of letters, digits, _ and -; others in quotes, like ["odd key"]`)
 	}
-	part.key = rest[:n]
+	part.Key = rest[:n]
 	r.at += n
 	return nil
 }
 
-func (r *patternReader) number(part *patternPart) error {
+func (r *patternReader) number(part *Part) error {
 	rest := r.text[r.at:]
 	digits, _, closed := strings.Cut(rest, "]")
 	n, err := strconv.Atoi(digits)
 	if !closed || err != nil || digits != strconv.Itoa(n) || n < 0 {
 		return r.errorf(`expected an index from 0, * or a key in quotes, and ], like [0], [*] or ["odd key"]`)
 	}
-	part.index, part.isIndex = n, true
+	part.Index, part.IsIndex = n, true
 	r.at += len(digits) + 1
 	return nil
 }
 
 // quoted reads a key in quotes with JSON's escapes, and the bracket behind it.
-func (r *patternReader) quoted(part *patternPart) error {
+func (r *patternReader) quoted(part *Part) error {
 	start := r.at
 	quote := r.text[r.at]
 	r.at++
@@ -227,7 +230,7 @@ func (r *patternReader) quoted(part *patternPart) error {
 			if !r.skip("]") {
 				return r.errorf("expected ] after the key")
 			}
-			part.key = string(key)
+			part.Key = string(key)
 			return nil
 		case c != '\\':
 			key = append(key, c)
