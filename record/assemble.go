@@ -81,6 +81,7 @@ type building struct {
 	out      *building // of that: what went out in its place
 	wire     []byte    // compressed payload
 	deflated bool
+	plain    bool   // of frames that hold the payload as it is: see Record.Plain
 	need     uint64 // payload bytes of the current frame still to come
 	fin      bool
 	ended    bool
@@ -199,6 +200,12 @@ func (a *assembler) frame(s *side, r *Record) {
 	if len(b.m.Frames) < maxFrames {
 		b.m.Frames = append(b.m.Frames, 0)
 	}
+	if b.plain = r.Plain; b.plain {
+		b.need, b.deflated = r.Stored, false
+		b.m.Frames[len(b.m.Frames)-1] += r.Len
+		b.m.WireLen += r.Len
+		b.m.Redacted = b.m.Redacted || r.Redacted
+	}
 	if b.m.Violation == "" {
 		b.m.Violation = r.Violation
 	}
@@ -253,8 +260,10 @@ func (a *assembler) replace(s *side, b *building, d *Record) {
 // they were the last.
 func (a *assembler) payload(s *side, b *building, p []byte) {
 	n := uint64(len(p))
-	b.m.Frames[len(b.m.Frames)-1] += n
-	b.m.WireLen += n
+	if !b.plain {
+		b.m.Frames[len(b.m.Frames)-1] += n
+		b.m.WireLen += n
+	}
 	b.need -= min(n, b.need)
 	switch {
 	case b.slot == nil:
@@ -327,6 +336,7 @@ func (b *building) settle() {
 	}
 	if b.in != nil {
 		b.m.ReceivedError = b.in.m.Error
+		b.m.Redacted = b.m.Redacted || b.in.m.Redacted
 	}
 	b.slot.done = b.ended && b.m.Fate != "" && (b.in == nil || b.in.ended)
 }

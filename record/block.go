@@ -25,7 +25,7 @@ const (
 	S2    Codec = 2
 )
 
-// A sealed value: codec, flags (0; encryption and plain-payload marks will go
+// A sealed value: codec, flags (0; encryption will go
 // here), CRC-32C of key, codec, flags and body, body. See docs/format.md, "Values".
 const sealHeader = 6
 

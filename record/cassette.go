@@ -297,6 +297,9 @@ func (c *cassetteReader) frames(m *tape.Message, content *tape.Content, leg tape
 	for _, n := range sizes {
 		sum += n
 	}
+	if m.Redacted {
+		return c.redacted(m, content, leg)
+	}
 	if len(sizes) == 0 || sum != uint64(len(payload)) {
 		sizes = []uint64{uint64(len(payload))}
 	}
@@ -312,6 +315,34 @@ func (c *cassetteReader) frames(m *tape.Message, content *tape.Content, leg tape
 			return err
 		}
 		payload, op, rsv, part.Violation = payload[n:], tape.Continuation, 0, ""
+	}
+	return nil
+}
+
+// redacted appends a message whose secrets were replaced, in the frames that it
+// had: they say nothing about what it is now.
+func (c *cassetteReader) redacted(m *tape.Message, content *tape.Content, leg tape.Leg) error {
+	sizes, rsv := m.Frames, uint8(0)
+	if m.RSV1 {
+		rsv = 4
+	}
+	switch {
+	case len(sizes) > 0:
+	case m.RSV1:
+		sizes = []uint64{m.WireLen}
+	default:
+		sizes = []uint64{uint64(len(content.Payload))}
+	}
+	part := tape.Part{Begin: true, Masked: m.From == tape.Client, Violation: m.Violation}
+	payload, op := content.Payload, content.Op
+	for i, n := range sizes {
+		part.Head, part.Len = wire.Head(i == len(sizes)-1, rsv, op), n
+		b := c.enc.plain(c.segment.Raw, m.From, leg, &part, payload, true, m.T)
+		c.segment.Raw = c.enc.more(b, m.From, leg, payload[min(len(payload), maxPiece):], true)
+		if err := c.room(); err != nil {
+			return err
+		}
+		payload, op, rsv, part.Violation = nil, tape.Continuation, 0, ""
 	}
 	return nil
 }

@@ -1,6 +1,6 @@
 // Package record keeps sessions on a tape: the interfaces that a storage engine
 // implements ([Reader], [Writer], [Store]), the [Recorder] that batches what
-// the links hand it, the block codec, redaction of handshakes, and cassettes.
+// the links hand it, the block codec, redaction, and cassettes.
 //
 // A session's tape is one stream of bytes: records (frame, piece of a payload,
 // gap, note, decision) one behind another, as docs/format.md describes. The

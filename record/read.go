@@ -289,7 +289,7 @@ func checkpoint(ctx context.Context, r Reader, e *Entry, offset uint64) (start u
 	c := Compression(&e.Session)
 	start = offset
 	for _, from := range tape.Sides() {
-		if offset == 0 || !c.On || c.NoTakeover[from] {
+		if offset == 0 || e.Redacted || !c.On || c.NoTakeover[from] {
 			continue
 		}
 		w, err := r.Window(ctx, e.N, from, offset)
@@ -344,6 +344,7 @@ type framerSide struct {
 type framing struct {
 	slot  *slot[*tape.Frame]
 	of    *framed // the message that somebody looked at; nil if nobody did
+	need  uint64  // payload bytes of it
 	ended bool
 }
 
@@ -403,7 +404,10 @@ func (f *framer) record(rec *Record) {
 	case kindFrame, kindRaw:
 		(*current).end()
 		frame := frameOf(rec)
-		*current = &framing{slot: f.out.add(frame, false)}
+		*current = &framing{slot: f.out.add(frame, false), need: rec.Len}
+		if rec.Plain {
+			(*current).need = rec.Stored
+		}
 		if rec.Leg != tape.LegOut {
 			side.came(frame, *current)
 		}
@@ -425,7 +429,7 @@ func (f *framer) record(rec *Record) {
 // look ends the current frame when its payload is there.
 func (f *framer) look(current **framing) {
 	c := *current
-	if c.slot.value.Partial() {
+	if uint64(len(c.slot.value.Payload)) < c.need {
 		return
 	}
 	f.whole(c.slot.value)
@@ -505,7 +509,7 @@ func (f *framer) whole(frame *tape.Frame) {
 func frameOf(r *Record) *tape.Frame {
 	f := &tape.Frame{
 		Seq: r.Seq, T: r.T, From: r.From, Leg: r.Leg, Masked: r.Masked, Len: r.Len, Violation: r.Violation,
-		Payload: append([]byte(nil), r.Payload...), Opcode: tape.OpRaw,
+		Payload: append([]byte(nil), r.Payload...), Opcode: tape.OpRaw, Redacted: r.Plain,
 	}
 	if r.Masked {
 		f.Mask = maskKey(r.Mask)

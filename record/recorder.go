@@ -25,7 +25,7 @@ type Options struct {
 	Buffer   int64            // bytes that may wait to be written; default 16 MiB
 	Drop     bool             // when the buffer is full, drop frames and mark the gap instead of holding the links
 	Inflate  uint64           // what one message may inflate to, bytes; default 64 MiB
-	Redactor *Redactor        // applied to handshakes; nil redacts nothing
+	Redactor *Redactor        // applied to all that is recorded; nil redacts nothing
 	Feed     Feed             // is told what was written, for a live view; may be nil
 	OnError  func(error)      // is told when writing begins to fail, and nil when it works again; may be nil
 	now      func() time.Time // for tests
@@ -76,8 +76,9 @@ type Recorder struct {
 	done     chan struct{}
 	bufs     buffers
 
-	batch Batch // of one flush and the next: only their memory stays
-	taken []taken
+	batch   Batch // of one flush and the next: only their memory stays
+	taken   []taken
+	scratch []byte // of rewriters
 
 	mu     sync.Mutex
 	room   sync.Cond // pending shrank
@@ -155,6 +156,9 @@ func (r *Recorder) Begin(s tape.Session) (*Tap, error) {
 	s.N, s.ID, s.Started, s.State = n, id, r.opts.now(), tape.Open
 	r.opts.Redactor.Session(&s)
 	t := &Tap{rec: r, session: s, enc: encoder{seq: 1}}
+	if r.opts.Redactor.Payloads() {
+		t.rewrite = newRewriter(r.opts.Redactor, n, r.opts.Inflate, &r.bufs, &r.scratch)
+	}
 	t.mu.Lock()
 	t.touch()
 	t.mu.Unlock()
@@ -314,13 +318,17 @@ func (r *Recorder) flush() {
 	for _, t := range dirty {
 		part := t.take()
 		taken = append(taken, part)
-		batch.Entries = append(batch.Entries, part.entry)
-		batch.Segments = append(batch.Segments, part.segments...)
 		for i := range part.segments {
 			bytes += int64(len(part.segments[i].Raw))
 		}
 	}
 	r.writing.Store(bytes)
+	for i := range taken {
+		part := &taken[i]
+		part.redact(&r.bufs)
+		batch.Entries = append(batch.Entries, part.entry)
+		batch.Segments = append(batch.Segments, part.segments...)
+	}
 	select {
 	case <-r.hurry: // it was about what has just been taken; who waits in Flush asks again
 	default:
@@ -434,7 +442,8 @@ type Tap struct {
 	stored   bool   // a flush has taken it
 	usual    uint16 // KiB that one flush takes of this session, about
 
-	watch *watcher // set once; what it holds is the recorder goroutine's own
+	watch   *watcher  // set once; what it holds is the recorder goroutine's own
+	rewrite *rewriter // likewise; nil if nothing is to be looked for in payloads
 }
 
 // missed is what was not recorded.
@@ -690,6 +699,7 @@ const (
 // Tag attaches a tag to the session, or changes it. What is past the bounds is
 // ignored, and a note says so once.
 func (t *Tap) Tag(key, value string) {
+	key, value = t.rec.opts.Redactor.Text(key), t.rec.opts.Redactor.Text(value)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	old, known := t.session.Tags[key]
@@ -757,6 +767,7 @@ func (t *Tap) End(e tape.Ending) {
 		}
 	}
 	t.ended = true
+	e = t.rec.opts.Redactor.ending(e)
 	t.session.Ending, t.session.Duration = &e, now
 	if t.session.State == tape.Open {
 		t.session.State = tape.Closed
@@ -794,6 +805,23 @@ func (t *Tap) take() taken {
 	t.told = t.begun
 	t.full, t.current, t.queued = nil, Segment{}, false
 	return part
+}
+
+// redact puts in place of what the links have recorded what may be stored of it.
+func (p *taken) redact(bufs *buffers) {
+	w := p.tap.rewrite
+	if w == nil {
+		return
+	}
+	w.agree(&p.entry.Session)
+	for i := range p.segments {
+		w.rewrite(&p.segments[i])
+		bufs.put(&p.segments[i])
+	}
+	if p.entry.Ending != nil {
+		w.finish()
+	}
+	p.segments = w.take(&p.entry)
 }
 
 // observe inflates behind the links what needs it, takes windows and notes what

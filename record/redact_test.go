@@ -10,7 +10,7 @@ import (
 
 func redactor(t testing.TB, key string) *Redactor {
 	t.Helper()
-	r, err := NewRedactor([]byte(key), defaultHeaders(), defaultQuery())
+	r, err := NewRedactor([]byte(key), Rules{Headers: defaultHeaders(), Query: defaultQuery()})
 	must(t, err)
 	return r
 }
@@ -124,7 +124,7 @@ func TestRedactorOfNothing(t *testing.T) {
 	if s.URL != "/?token=a" || none.URL("/?token=a") != "/?token=a" {
 		t.Error("a nil redactor redacts")
 	}
-	if _, err := NewRedactor(nil, []string{""}, nil); err == nil {
+	if _, err := NewRedactor(nil, Rules{Headers: []string{""}}); err == nil {
 		t.Error("an empty pattern is taken")
 	}
 }

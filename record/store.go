@@ -79,8 +79,9 @@ func (e *Entry) Extend(s *Segment) error {
 		case r.Instead: // the counts are what was sent, and that was what came in
 		case r.Kind == kindFrame:
 			e.Frames.Add(r.From, 1)
-			e.Bytes.Add(r.From, uint64(len(r.Payload)))
+			e.Bytes.Add(r.From, r.onWire())
 			e.Duration = max(e.Duration, r.T)
+		case r.Plain: // counted with its frame
 		case r.Kind == kindPiece, r.Kind == kindRaw:
 			e.Bytes.Add(r.From, uint64(len(r.Payload)))
 		case r.Kind == kindGap:

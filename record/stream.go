@@ -20,6 +20,7 @@ const (
 	kindGap      = 3
 	kindNote     = 4
 	kindDecision = 5
+	kindPlain    = 6 // a frame whose payload is not the wire's: see Record.Plain
 	kindTorn     = 7 // never on a tape: a reader's word that a side's stream has a hole here
 
 	kindBits   = 0x07
@@ -30,6 +31,8 @@ const (
 	legBits    = 0x03
 	violateBit = 0x04
 	insteadBit = 0x08 // goes out in place of what came in, which has been counted
+	plainBit   = 0x10 // of a piece: it belongs to a plain frame
+	redactBit  = 0x20 // of a plain frame: something was replaced
 
 	fateBits   = 0x0f // of a decision's fate byte
 	aboutBit   = 0x10 // what it is about follows
@@ -65,7 +68,18 @@ type Record struct {
 	Gap       tape.Gap
 	Note      tape.Note
 	Decision  tape.Decision
+	Plain     bool   // of a frame or piece: the payload is the message's, inflated and redacted; all of it is in the first frame
+	Redacted  bool   // of a plain frame: secrets were replaced
+	Stored    uint64 // of a plain frame: bytes of the payload, here and in pieces
 	About     uint64 // of a decision: the first frame of what it is about, or one of the words above
+}
+
+// onWire is how many of the payload bytes that passed the record stands for.
+func (r *Record) onWire() uint64 {
+	if r.Plain {
+		return r.Len
+	}
+	return uint64(len(r.Payload))
 }
 
 // encoder appends records to a session's stream and keeps what the next one is
@@ -140,13 +154,27 @@ func (e *encoder) piece(b []byte, from tape.Side, leg tape.Leg) []byte {
 }
 
 func (e *encoder) frame(b []byte, from tape.Side, leg tape.Leg, p *tape.Part, t time.Duration) []byte {
-	first, extra := tag(kindFrame, from), byte(leg)
-	if p.Masked {
-		first |= maskedBit
-	}
+	return wire.AppendMasked(e.begin(b, from, leg, p, t), p.Payload, p.Mask, 0)
+}
+
+// begin appends a frame's record up to the payload.
+func (e *encoder) begin(b []byte, from tape.Side, leg tape.Leg, p *tape.Part, t time.Duration) []byte {
+	first := tag(kindFrame, from)
 	cut := uint64(len(p.Payload)) < p.Len
 	if cut {
 		first |= cutBit
+	}
+	b = e.header(b, first, byte(leg), p, t)
+	if cut {
+		b = binary.AppendUvarint(b, uint64(len(p.Payload)))
+	}
+	return b
+}
+
+// header appends what a frame's record has before the payload.
+func (e *encoder) header(b []byte, first, extra byte, p *tape.Part, t time.Duration) []byte {
+	if p.Masked {
+		first |= maskedBit
 	}
 	if p.Violation != "" {
 		extra |= violateBit
@@ -166,11 +194,47 @@ func (e *encoder) frame(b []byte, from tape.Side, leg tape.Leg, p *tape.Part, t 
 	if p.Violation != "" {
 		b = appendString(b, p.Violation)
 	}
-	if cut {
-		b = binary.AppendUvarint(b, uint64(len(p.Payload)))
-	}
 	e.seq++
-	return wire.AppendMasked(b, p.Payload, p.Mask, 0)
+	return b
+}
+
+// stored appends a frame whose payload is unmasked already. What is longer than a
+// piece may be follows in pieces of its own.
+func (e *encoder) stored(b []byte, from tape.Side, leg tape.Leg, p *tape.Part, t time.Duration) []byte {
+	start := len(b)
+	b = append(e.begin(b, from, leg, p, t), p.Payload...)
+	e.offset += uint64(len(b) - start)
+	return b
+}
+
+// plain is stored for a payload that takes the place of the wire's.
+func (e *encoder) plain(b []byte, from tape.Side, leg tape.Leg, p *tape.Part, payload []byte, redacted bool, t time.Duration) []byte {
+	start := len(b)
+	extra := byte(leg)
+	if redacted {
+		extra |= redactBit
+	}
+	b = e.header(b, tag(kindPlain, from), extra, p, t)
+	b = binary.AppendUvarint(b, uint64(len(payload)))
+	b = append(b, payload[:min(len(payload), maxPiece)]...)
+	e.offset += uint64(len(b) - start)
+	return b
+}
+
+// more appends pieces: what a stored or plain frame had no room for.
+func (e *encoder) more(b []byte, from tape.Side, leg tape.Leg, rest []byte, plain bool) []byte {
+	start := len(b)
+	for ; len(rest) > 0; rest = rest[min(len(rest), maxPiece):] {
+		if plain {
+			b = append(b, tag(kindPiece, from)|extraBit, byte(leg)|plainBit)
+		} else {
+			b = e.piece(b, from, leg)
+		}
+		p := rest[:min(len(rest), maxPiece)]
+		b = append(binary.AppendUvarint(b, uint64(len(p))), p...)
+	}
+	e.offset += uint64(len(b) - start)
+	return b
 }
 
 func (e *encoder) raw(b []byte, from tape.Side, leg tape.Leg, p *tape.Part, t time.Duration) []byte {
@@ -263,9 +327,14 @@ func (d *decoder) next(r *Record) bool {
 	switch r.Kind {
 	case kindFrame:
 		d.frame(r, first)
+	case kindPlain:
+		r.Kind, r.Plain = kindFrame, true
+		d.frame(r, first)
 	case kindPiece:
 		if first&extraBit != 0 {
-			d.leg(r, d.byte())
+			extra := d.byte()
+			d.leg(r, extra)
+			r.Plain = extra&plainBit != 0
 		}
 		r.Payload = d.bytes(d.uvarint())
 	case kindRaw:
@@ -314,7 +383,11 @@ func (d *decoder) frame(r *Record, first byte) {
 		r.Violation = d.string()
 	}
 	here := r.Len
-	if first&cutBit != 0 {
+	if r.Plain {
+		r.Redacted = extra&redactBit != 0
+		r.Stored = d.uvarint()
+		here = min(r.Stored, maxPiece)
+	} else if first&cutBit != 0 {
 		if here = d.uvarint(); here >= r.Len {
 			d.fail("a cut frame holds %d of %d bytes", here, r.Len)
 		}

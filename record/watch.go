@@ -30,7 +30,7 @@ func newWatcher(s *tape.Session, inflate uint64) *watcher {
 // needsWindows reports whether windows are needed to read the session from its middle.
 func needsWindows(s *tape.Session) bool {
 	c := Compression(s)
-	return c.On && !(c.NoTakeover[tape.Client] && c.NoTakeover[tape.Server])
+	return c.On && !s.Redacted && !(c.NoTakeover[tape.Client] && c.NoTakeover[tape.Server])
 }
 
 // view gathers what one batch shows of all sessions.

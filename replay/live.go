@@ -144,8 +144,7 @@ func (u *Upstream) begin(p *Plan, s tape.Session, response *http.Response) (*liv
 	s.Started, s.ID = time.Now(), record.NewID()
 	s.Subprotocol, s.Extensions = response.Header.Get("Sec-WebSocket-Protocol"), response.Header.Get("Sec-WebSocket-Extensions")
 	s.Handshake.Response = tape.Response{Status: response.StatusCode, Headers: lines(response.Header)}
-	u.Redactor.Session(&s)
-	l := &liveLog{session: s}
+	l := &liveLog{session: s, redact: u.Redactor}
 	if u.Record == nil {
 		return l, nil
 	}
@@ -157,6 +156,7 @@ func (u *Upstream) begin(p *Plan, s tape.Session, response *http.Response) (*liv
 // liveLog takes down a session if somebody wants it.
 type liveLog struct {
 	session tape.Session
+	redact  *record.Redactor
 	episode Episode // nil takes nothing down
 	seq     uint64
 	failed  error
@@ -170,7 +170,8 @@ func (l *liveLog) add(from tape.Side, c tape.Content, at time.Time) {
 		return
 	}
 	t := max(0, at.Sub(l.session.Started))
-	l.failed = l.episode.Line(&tape.Line{T: t, Message: &tape.Message{Content: c, Seq: l.seq, T: t, From: from, Fate: tape.Passed}})
+	line := &tape.Line{T: t, Message: &tape.Message{Content: c, Seq: l.seq, T: t, From: from, Fate: tape.Passed}}
+	l.failed = l.episode.Line(l.redact.Line(line))
 }
 
 func (l *liveLog) end(e tape.Ending) error {
@@ -181,6 +182,7 @@ func (l *liveLog) end(e tape.Ending) error {
 	if e.Kind != "" {
 		l.session.Ending = &e
 	}
+	l.redact.Session(&l.session)
 	if err := l.episode.End(&l.session); l.failed == nil {
 		l.failed = err
 	}

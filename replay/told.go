@@ -190,10 +190,10 @@ func (t *told) leaves(s *Step) (leaves []uint64, whole uint64) {
 		}
 		t.buf = t.buf[:0]
 		for _, at := range l.path {
-			if at.isIndex {
-				t.buf = append(strconv.AppendInt(append(t.buf, '['), int64(at.index), 10), 0)
+			if at.IsIndex {
+				t.buf = append(strconv.AppendInt(append(t.buf, '['), int64(at.Index), 10), 0)
 			} else {
-				t.buf = append(append(append(t.buf, '.'), at.key...), 0)
+				t.buf = append(append(append(t.buf, '.'), at.Key...), 0)
 			}
 		}
 		t.value(s, &v, i)

@@ -102,10 +102,11 @@ type Frame struct {
 	Len       uint64 // payload length that the header announces
 	Payload   []byte // unmasked; shorter than Len when the frame was cut short
 	Violation string // what RFC 6455 forbids about it, "" if nothing
+	Redacted  bool   // Payload is not the wire's: the message's first frame has all of it, plain and without its secrets
 }
 
 // Partial reports whether the connection ended inside the frame.
-func (f *Frame) Partial() bool { return uint64(len(f.Payload)) < f.Len }
+func (f *Frame) Partial() bool { return !f.Redacted && uint64(len(f.Payload)) < f.Len }
 
 // Part is a run of bytes of one frame inside one read: the whole frame, its
 // beginning, or more of a payload that began in an earlier read. A link hands

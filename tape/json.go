@@ -102,6 +102,7 @@ type sessionJSON struct {
 	Ending      *Ending           `json:"ending,omitempty"`
 	Tags        map[string]string `json:"tags,omitempty"`
 	Notes       []string          `json:"notes,omitempty"`
+	Redacted    bool              `json:"redacted,omitempty"`
 	Request     *Request          `json:"request,omitempty"`
 	Response    *Response         `json:"response,omitempty"`
 	Rules       json.RawMessage   `json:"rules,omitempty"`
@@ -112,7 +113,7 @@ func (s *Session) json() sessionJSON {
 	return sessionJSON{
 		N: s.N, ID: &s.ID, Started: &started, Duration: toSeconds(s.Duration), URL: s.URL, Upstream: s.Upstream,
 		Client: s.Client, Status: s.Status, Subprotocol: s.Subprotocol, Extensions: s.Extensions, State: s.State,
-		Frames: s.Frames, Bytes: s.Bytes, Ending: s.Ending, Tags: s.Tags, Notes: s.Notes,
+		Frames: s.Frames, Bytes: s.Bytes, Ending: s.Ending, Tags: s.Tags, Notes: s.Notes, Redacted: s.Redacted,
 	}
 }
 
@@ -142,7 +143,7 @@ func (s *Session) UnmarshalJSON(data []byte) error {
 	*s = Session{
 		N: j.N, ID: s.ID, Started: s.Started, Duration: d, URL: j.URL, Upstream: j.Upstream,
 		Client: j.Client, Status: j.Status, Subprotocol: j.Subprotocol, Extensions: j.Extensions, State: j.State,
-		Frames: j.Frames, Bytes: j.Bytes, Ending: j.Ending, Tags: j.Tags, Notes: j.Notes, Rules: j.Rules,
+		Frames: j.Frames, Bytes: j.Bytes, Ending: j.Ending, Tags: j.Tags, Notes: j.Notes, Redacted: j.Redacted, Rules: j.Rules,
 	}
 	if j.ID != nil {
 		s.ID = *j.ID
@@ -411,6 +412,7 @@ type frameJSON struct {
 	Raw       bool    `json:"raw,omitempty"`
 	Len       uint64  `json:"len"`
 	B64       []byte  `json:"b64"`
+	Redacted  bool    `json:"redacted,omitempty"`
 	Partial   bool    `json:"partial,omitempty"`
 	Got       *int    `json:"got,omitempty"`
 	Violation string  `json:"violation,omitempty"`
@@ -423,7 +425,7 @@ func (f *Frame) MarshalJSON() ([]byte, error) { return marshal(f.json(false)) }
 func (f *Frame) json(hollow bool) frameJSON {
 	j := frameJSON{
 		Seq: f.Seq, T: seconds(toSeconds(f.T)), From: f.From, Len: f.Len, Violation: f.Violation,
-		B64: f.Payload, Partial: f.Partial(),
+		B64: f.Payload, Redacted: f.Redacted, Partial: f.Partial(),
 	}
 	if j.B64 == nil || hollow && len(f.Payload) >= longPayload {
 		j.B64 = []byte{} // nil would be written as null

@@ -79,6 +79,7 @@ type Session struct {
 	Ending      *Ending // nil while open or interrupted
 	Tags        map[string]string
 	Notes       []string // the operator's remarks on the session as a whole
+	Redacted    bool     // payloads were searched for secrets before they were recorded, and are stored plain
 	Handshake   Handshake
 	Rules       []byte // JSON that a cassette carries for replay; nil if none
 }

@@ -18,6 +18,7 @@ func flagKeys() map[string]string {
 		"host-header": "host_header", "header": "headers", "tls-cert": "tls.cert", "tls-key": "tls.key",
 		"upstream-ca": "upstream_tls.ca", "upstream-cert": "upstream_tls.cert", "upstream-key": "upstream_tls.key",
 		"upstream-sni": "upstream_tls.sni", "insecure-upstream": "upstream_tls.insecure",
+		"redact-json": "record.redact.json", "redact-text": "record.redact.text",
 		"script": "script.files", "quiet": "log.quiet", "log-format": "log.format",
 	}
 }
@@ -31,6 +32,7 @@ func proxyFlags(fs *pflag.FlagSet) {
 	fs.Bool("no-record", false, "record nothing")
 	fs.String("admin", "off", "serve the control API on this `ADDR`, or off")
 	fs.String("addr-file", "", "write the bound addresses to this `FILE` as JSON once listening")
+	redactFlags(fs)
 	fs.StringArray("script", nil, "run this JavaScript or TypeScript `FILE` on the messages (may be given several times: a chain, in order)")
 	fs.Bool("strict", false, "end a session that violates RFC 6455 instead of passing it on, marked")
 	fs.Bool("quiet", false, "no live log")

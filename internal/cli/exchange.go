@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +11,6 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/wstape/wstape/internal/har"
 	"github.com/wstape/wstape/record"
@@ -20,13 +18,15 @@ import (
 
 func (a *app) exportCommand() *cobra.Command {
 	var format, file, dialect string
+	var redact bool
 	o := har.ExportOptions{Version: version}
 	cmd := &cobra.Command{
 		Use:   "export SESSION…",
 		Short: "write sessions as a cassette, or as a HAR file for other programs",
 		Example: `  wstape export 3 --out chat.cassette.jsonl
   wstape export 1 2 | jq .
-  wstape export 3 --format har --out chat.har`,
+  wstape export 3 --format har --out chat.har
+  wstape export 3 --redact-json '$..password' --out shared.cassette.jsonl`,
 		Args: atLeastOne(aSession),
 	}
 	a.tapeFlag(cmd)
@@ -34,6 +34,9 @@ func (a *app) exportCommand() *cobra.Command {
 	cmd.Flags().StringVar(&dialect, "har-dialect", string(har.Chrome), "times in the HAR file in seconds (chrome) or milliseconds (playwright): `chrome|playwright`")
 	cmd.Flags().BoolVar(&o.Control, "har-control-frames", false, "list pings, pongs and close frames among the HAR file's messages, as browsers do not")
 	cmd.Flags().StringVar(&file, "out", "", "write to `FILE` instead of stdout")
+	cmd.Flags().BoolVar(&redact, "redact", false, "replace secrets by pseudonyms, as record.redact of --config and the flags below say")
+	redactFlags(cmd.Flags())
+	cmd.Flags().String("config", "", "take record.redact from this YAML `FILE` (see config.example.yaml)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		switch {
 		case format != "jsonl" && format != "har":
@@ -49,6 +52,11 @@ func (a *app) exportCommand() *cobra.Command {
 		targets, err := a.resolve(cmd.Context(), t, args)
 		if err != nil {
 			return err
+		}
+		if redact || cmd.Flags().Changed("redact-json") || cmd.Flags().Changed("redact-text") {
+			if err := a.redacted(cmd.Context(), targets, cmd.Flags()); err != nil {
+				return err
+			}
 		}
 		write := func(w io.Writer) error {
 			if format == "har" {
@@ -122,8 +130,8 @@ func (a *app) importCommand() *cobra.Command {
 		Short: "add the sessions of cassettes and HAR files to a tape",
 		Long: `Add the sessions of files to a tape and print their numbers. A file is a cassette,
 a HAR file as Chrome DevTools, Playwright, mitmproxy, HTTP Toolkit or gori write it, or
-a .zip of Playwright. Of a HAR file the WebSockets are read, and the secrets in their
-handshakes are redacted as record.redact says.`,
+a .zip of Playwright. Of a HAR file the WebSockets are read. Secrets are redacted as
+record.redact says.`,
 		Example: `  wstape import chat.cassette.jsonl --tape t.db
   wstape import chat.har
   wstape export 3 | wstape import - --tape other.db`,
@@ -131,7 +139,12 @@ handshakes are redacted as record.redact says.`,
 	}
 	a.tapeFlag(cmd)
 	cmd.Flags().String("config", "", "take record.redact from this YAML `FILE` (see config.example.yaml)")
+	redactFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c, _, err := a.load(cmd.Flags(), nil)
+		if err != nil {
+			return err
+		}
 		t := openTape(a.tape)
 		defer t.Close()
 		for _, path := range args {
@@ -140,7 +153,15 @@ handshakes are redacted as record.redact says.`,
 				return err
 			}
 			err = t.whole(cmd.Context(), func(s record.Store) error {
-				numbers, err := a.readRecording(cmd.Context(), in, s, cmd.Flags())
+				key, err := keyOf(cmd.Context(), s)
+				if err != nil {
+					return err
+				}
+				redact, err := redactor(&c.Record.Redact, key)
+				if err != nil {
+					return err
+				}
+				numbers, err := a.readRecording(cmd.Context(), in, record.Redacting(s, redact), nil)
 				for _, n := range numbers {
 					fmt.Fprintf(a.Stdout, "%d\n", n)
 				}
@@ -222,26 +243,13 @@ func spooled(in io.Reader) (*recordingFile, error) {
 	return r, nil
 }
 
-// readRecording adds a file's sessions to a tape. Of a HAR file, the secrets in
-// the handshakes are redacted, and what is not believed is said.
-func (a *app) readRecording(ctx context.Context, in *recordingFile, w record.Writer, flags *pflag.FlagSet) ([]uint64, error) {
+// readRecording adds a file's sessions to a tape, with redact for the handshakes
+// in a HAR file. What is not believed of one is said.
+func (a *app) readRecording(ctx context.Context, in *recordingFile, w record.Writer, redact *record.Redactor) ([]uint64, error) {
 	if in.har == nil {
 		return record.ReadCassette(ctx, in, w)
 	}
-	c, _, err := a.load(flags, nil)
-	if err != nil {
-		return nil, err
-	}
-	key := make([]byte, 32) // without the tape's own, pseudonyms are equal within the file
-	_, _ = rand.Read(key)   // never fails
-	if keyed, ok := w.(interface{ Key() []byte }); ok {
-		key = keyed.Key()
-	}
-	redactor, err := record.NewRedactor(key, c.Record.Redact.Headers, c.Record.Redact.Query)
-	if err != nil {
-		return nil, fail(exitUsage, "record.redact: %w", err)
-	}
-	numbers, warnings, err := har.Import(ctx, *in.har, w, redactor)
+	numbers, warnings, err := har.Import(ctx, *in.har, w, redact)
 	for _, text := range warnings {
 		fmt.Fprintf(a.Stderr, "wstape: %s: %s\n", in.name, safe(text, 1000))
 	}

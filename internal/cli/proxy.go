@@ -143,6 +143,10 @@ func (s *service) openTape(a *app) error {
 	}
 	if !c.Record.Enabled {
 		if s.log != nil || s.scripts != nil { // scripts want to know their session's number
+			var err error
+			if opts.Redactor, err = redactor(&c.Record.Redact, nil); err != nil {
+				return err
+			}
 			s.recorder = record.NewRecorder(&record.Nowhere{}, opts)
 		}
 		return nil
@@ -159,8 +163,8 @@ func (s *service) openTape(a *app) error {
 		return fail(exitReach, "%w; is the directory there, and may you write to it? Name another tape with --tape", err)
 	}
 	s.store = store
-	if opts.Redactor, err = record.NewRedactor(store.Key(), c.Record.Redact.Headers, c.Record.Redact.Query); err != nil {
-		return fail(exitUsage, "record.redact: %w", err)
+	if opts.Redactor, err = redactor(&c.Record.Redact, store.Key()); err != nil {
+		return err
 	}
 	s.recorder = record.NewRecorder(store, opts)
 	if err := s.serveReaders(); err != nil {
@@ -193,7 +197,7 @@ func (s *service) serveReaders() error {
 	s.served, s.unserve = context.WithCancel(context.Background())
 	s.serve(func() error {
 		return remote.Serve(s.served, ln, remote.Tape{
-			Store: s.store, Flush: s.flush,
+			Store: s.store, Key: s.store.Key(), Flush: s.flush,
 			Check: func(ctx context.Context) ([]byte, error) {
 				report, err := s.store.Check(ctx, nil)
 				if err != nil {

@@ -56,7 +56,7 @@ func (f *replayFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.then, "then", "", "to whom: `upstream|stdin|FILE.js`")
 	fs.StringArrayVar(&f.scripts, "script", nil, "run this JavaScript or TypeScript `FILE` between the player and the peer (may be given several times)")
 	fs.StringArrayVar(&f.headers, "header", nil, "send `'Name: value'` in the handshake instead of the recorded header; without a value, leave it out")
-	fs.StringArrayVar(&f.secrets, "secret", nil, "the value that a recorded pseudonym stands for: `NAME=env:VARIABLE` or NAME=file:PATH; NAME is a header, a cookie or a query key")
+	fs.StringArrayVar(&f.secrets, "secret", nil, "the value that a recorded pseudonym stands for: `NAME=env:VARIABLE` or NAME=file:PATH; NAME is a header, a cookie, a query key or a key of JSON")
 	fs.BoolVar(&f.wire, "wire", false, "play frames as they were on the wire: fragments, compression with context takeover, violations")
 	fs.StringVar(&f.report, "report", "text", "how it went, as `text|json|junit`")
 	fs.StringVar(&f.reportFile, "report-file", "", "write the report to `FILE` instead of stdout")

@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"bytes"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 	"sync"
 
 	"github.com/wstape/wstape/internal/config"
-	"github.com/wstape/wstape/record"
 	"github.com/wstape/wstape/replay"
 	"github.com/wstape/wstape/tape"
 )
@@ -48,13 +46,8 @@ func (f *replayFlags) upstream(a *app, c *config.Config, address string, o *repl
 	if u.TLS, err = upstreamTLS(&c.UpstreamTLS); err != nil {
 		return nil, err
 	}
-	key := make([]byte, 32) // a cassette has no key of its own: pseudonyms are equal within a run
-	_, _ = rand.Read(key)   // never fails
-	u.Redactor, err = record.NewRedactor(key, c.Record.Redact.Headers, c.Record.Redact.Query)
-	if err != nil {
-		return nil, fail(exitUsage, "record.redact: %w", err)
-	}
-	return u, nil
+	u.Redactor, err = redactor(&c.Record.Redact, nil) // a cassette has no key of its own
+	return u, err
 }
 
 // goLive sets up what is not replayed but goes to the upstream, by mode and

@@ -121,8 +121,18 @@ func (a *app) cassette(ctx context.Context, path string) ([]target, error) {
 		return nil, err
 	}
 	defer in.Close()
+	var redact *record.Redactor
+	if in.har != nil { // a cassette was redacted when it was recorded
+		c, _, err := a.load(pflag.NewFlagSet("", pflag.ContinueOnError), nil)
+		if err != nil {
+			return nil, err
+		}
+		if redact, err = redactor(&c.Record.Redact, nil); err != nil {
+			return nil, err
+		}
+	}
 	memory := record.NewMemory()
-	numbers, err := a.readRecording(ctx, in, memory, pflag.NewFlagSet("", pflag.ContinueOnError))
+	numbers, err := a.readRecording(ctx, in, memory, redact)
 	if err != nil {
 		what := "cassette"
 		if in.har != nil {

@@ -214,6 +214,9 @@ func (p painter) frameText(f *tape.Frame) string {
 	if keep < len(f.Payload) {
 		text += "…"
 	}
+	if f.Redacted {
+		text += p.paint(dim, "  redacted")
+	}
 	if f.Violation != "" {
 		text += "  " + p.paint(red, f.Violation)
 	}

@@ -209,6 +209,19 @@ func (t *tapeFile) whole(ctx context.Context, f func(record.Store) error) error 
 	return t.do(ctx, true, f)
 }
 
+// keyOf returns the key of a tape's pseudonyms, nil if it has none of its own.
+func keyOf(ctx context.Context, s any) (key []byte, err error) {
+	switch s := s.(type) {
+	case *tapeFile:
+		err = s.do(ctx, false, func(s record.Store) error { key, err = keyOf(ctx, s); return err })
+	case *remote.Client:
+		return s.Key(ctx)
+	case *boltstore.Store:
+		return s.Key(), nil
+	}
+	return key, err
+}
+
 // check checks the tape where it is held.
 func (t *tapeFile) check(ctx context.Context, progress func(float64)) (report *boltstore.Report, err error) {
 	err = t.do(ctx, false, func(s record.Store) error {

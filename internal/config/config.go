@@ -93,12 +93,6 @@ type Keep struct {
 	Sessions int           `mapstructure:"sessions"`
 }
 
-// Redact lists whose values are replaced by pseudonyms before anything is written.
-type Redact struct {
-	Headers []string `mapstructure:"headers"`
-	Query   []string `mapstructure:"query"`
-}
-
 // Limits bound what peers can make wstape do.
 type Limits struct {
 	HandshakeTimeout time.Duration `mapstructure:"handshake_timeout"`
@@ -177,6 +171,7 @@ func (c *Config) Validate() error {
 			bad(key+".path", "%q does not begin with /", r.Path)
 		}
 	}
+	c.Record.Redact.validate(bad)
 	c.validateNumbers(bad)
 	return errors.Join(errs...)
 }

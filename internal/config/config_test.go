@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +120,12 @@ func TestMistakesAreNamed(t *testing.T) {
 		"headers: [\"A: b\\r\\nC: d\"]":           `line break`,
 		"limits: {sessions: -1}":                  `limits.sessions: -1 is negative`,
 		"limits: {close_timeout: 0s}":             `limits.close_timeout: 0s is not a positive duration`,
+		"record: {redact: {json: [$.a, b]}}":      `record.redact.json: pattern "b", column 1: a pattern begins with $`,
+		"record: {redact: {text: ['a', 'x(b']}}":  `record.redact.text: regular expression "x(b", column 1: missing closing )`,
+		"record: {redact: {text: ['ab[z-a]']}}":   `record.redact.text: regular expression "ab[z-a]", column 4: invalid character class range`,
+		"record: {redact: {text: ['']}}":          `record.redact.text: a regular expression is empty`,
+		"record: {redact: {max_message: 100}}":    `record.redact.max_message: 100B is less than 1KiB`,
+		"record: {redact: {max_held: 1MiB}}":      `record.redact.max_held: 1MiB is less than record.redact.max_message, 4MiB`,
 		"a: [":                                    `yaml`,
 	} {
 		_, _, err := load(t, file, nil, nil)
@@ -128,6 +135,27 @@ func TestMistakesAreNamed(t *testing.T) {
 	}
 	if _, _, err := Load(Sources{File: "none.yaml"}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing file: %v", err)
+	}
+}
+
+// TestExpressionsAreNotSplitAtCommas: half of one would let secrets through.
+func TestExpressionsAreNotSplitAtCommas(t *testing.T) {
+	for name, src := range map[string]struct {
+		file string
+		env  map[string]string
+	}{
+		"list":     {file: "record: {redact: {text: ['a{1,3}', b]}}"},
+		"variable": {env: map[string]string{"WSTAPE_RECORD_REDACT_TEXT": "a{1,3}\nb\n"}},
+		"text":     {file: "record:\n  redact:\n    text: |\n      a{1,3}\n      b\n"},
+	} {
+		c, _, err := load(t, src.file, src.env, nil)
+		if err != nil || !slices.Equal(c.Record.Redact.Text, Expressions{"a{1,3}", "b"}) {
+			t.Errorf("%s: %v, %v", name, c, err)
+		}
+	}
+	c, _, err := load(t, "", map[string]string{"WSTAPE_RECORD_REDACT_JSON": "$.a,$..b"}, nil)
+	if err != nil || len(c.Record.Redact.JSON) != 2 {
+		t.Errorf("%v, %v", c, err)
 	}
 }
 

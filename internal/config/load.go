@@ -84,6 +84,11 @@ func defaults() map[string]any {
 		"limits.inflate":           "64MiB",
 		"limits.message":           "16MiB",
 		"limits.held":              "4MiB",
+
+		"record.redact.json":        []string{},
+		"record.redact.text":        []string{},
+		"record.redact.max_message": "4MiB",
+		"record.redact.max_held":    "64MiB",
 	}
 }
 
@@ -134,7 +139,7 @@ func Load(src Sources) (*Config, []Setting, error) {
 	}
 	var c Config
 	err := v.UnmarshalExact(&c, viper.DecodeHook(mapstructure.ComposeDecodeHookFunc(
-		durationHook, mapstructure.StringToSliceHookFunc(","), bytesHook)))
+		durationHook, expressionsHook, mapstructure.StringToSliceHookFunc(","), bytesHook)))
 	if err != nil {
 		return nil, nil, whence(decodeError(err), origin, src.File)
 	}

@@ -163,7 +163,7 @@ func TestDialects(t *testing.T) {
 func TestHandshakeComesAlongWithoutItsSecrets(t *testing.T) {
 	text, err := os.ReadFile("testdata/mitmproxy.har")
 	must(t, err)
-	redact, err := record.NewRedactor([]byte("key"), []string{"cookie"}, nil)
+	redact, err := record.NewRedactor([]byte("key"), record.Rules{Headers: []string{"cookie"}})
 	must(t, err)
 	m := record.NewMemory()
 	_, _, err = Import(t.Context(), from(string(text), nil), m, redact)

@@ -2,7 +2,6 @@ package jsonpath
 
 import (
 	"bytes"
-	"iter"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -145,7 +144,7 @@ func (s *scanner) digits() bool {
 	return s.at > from
 }
 
-// The functions below read JSON that [Scan] has found valid.
+// The functions below read JSON that [Scan] has found valid, in b up to its end.
 
 // Space returns where white space that begins at i ends.
 func Space(b []byte, i int) int {
@@ -165,8 +164,8 @@ func stringEnd(b []byte, i int) int {
 	return i + 1
 }
 
-// valueEnd returns where the value that begins at i ends.
-func valueEnd(b []byte, i int) int {
+// End returns where the value that begins at i ends.
+func End(b []byte, i int) int {
 	for depth := 0; ; {
 		switch b[i] {
 		case '"':
@@ -193,28 +192,34 @@ func valueEnd(b []byte, i int) int {
 	}
 }
 
-// Inside yields the values in the object or array b[from:to], where they stand
-// in b and under which key or index.
-func Inside(b []byte, from, to int) iter.Seq2[Seg, [2]int] {
-	return func(yield func(Seg, [2]int) bool) {
-		object := b[from] == '{'
-		i := Space(b, from+1)
-		for n := 0; i < to-1; n++ {
-			at := Seg{Index: n, IsIndex: true}
-			if object {
-				end := stringEnd(b, i)
-				at = Seg{Key: string(Unquote(b[i:end]))}
-				i = Space(b, Space(b, end)+1)
-			}
-			end := valueEnd(b, i)
-			if !yield(at, [2]int{i, end}) {
-				return
-			}
-			if i = Space(b, end); i < to-1 {
-				i = Space(b, i+1)
-			}
+// Walk reads the value that begins at b[i] and calls f with where each value in it
+// begins, those around first; at is its place then. f returns where the value
+// ends if nothing inside is to be looked at, and else 0. Walk returns where the
+// whole ends.
+func Walk(b []byte, i int, at *Path, f func(i int) (end int)) int {
+	if end := f(i); end > 0 {
+		return end
+	}
+	if b[i] != '{' && b[i] != '[' {
+		return End(b, i)
+	}
+	object, depth := b[i] == '{', len(*at)
+	i = Space(b, i+1)
+	for n := 0; b[i] != '}' && b[i] != ']'; n++ {
+		s := Seg{Index: n, IsIndex: true}
+		if object {
+			end := stringEnd(b, i)
+			s = Seg{Key: string(Unquote(b[i:end]))}
+			i = Space(b, Space(b, end)+1)
+		}
+		*at = append(*at, s)
+		i = Space(b, Walk(b, i, at, f))
+		*at = (*at)[:depth]
+		if b[i] == ',' {
+			i = Space(b, i+1)
 		}
 	}
+	return i + 1
 }
 
 // Unquote decodes a string with its quotes. What cannot be decoded becomes

@@ -38,22 +38,26 @@ func TestScanFindsTheEnd(t *testing.T) {
 	}
 }
 
-// leaves lists the leaves of a document with their paths.
-func leaves(b []byte, from, to int, at Path, out []string) []string {
-	if b[from] != '{' && b[from] != '[' {
-		return append(out, at.String()+"="+string(b[from:to]))
-	}
-	for seg, span := range Inside(b, from, to) {
-		out = leaves(b, span[0], span[1], append(at[:len(at):len(at)], seg), out)
-	}
-	return out
+// leaves lists the leaves of a document with their paths, and what stands below
+// the key "whole" in one.
+func leaves(b []byte, from int) (out []string, end int) {
+	var at Path
+	end = Walk(b, from, &at, func(i int) int {
+		if (b[i] == '{' || b[i] == '[') && (len(at) == 0 || at[len(at)-1].Key != "whole") {
+			return 0
+		}
+		end := End(b, i)
+		out = append(out, at.String()+"="+string(b[i:end]))
+		return end
+	})
+	return out, end
 }
 
-func TestInside(t *testing.T) {
-	text := ` { "a" : 1 , "to\u006ben":[ "x]" , {"b":{}} ,[ ], -2e5 ] , "a":"\"}" } `
-	got := leaves([]byte(text), 1, len(text)-1, nil, nil)
-	want := []string{"$.a=1", `$.token[0]="x]"`, "$.token[3]=-2e5", `$.a="\"}"`}
-	if !reflect.DeepEqual(got, want) {
+func TestWalk(t *testing.T) {
+	text := ` { "a" : 1 , "to\u006ben":[ "x]" , {"b":{}} ,[ ], -2e5 ] , "a":"\"}", "whole":[ 1, {}] } `
+	got, end := leaves([]byte(text), 1)
+	want := []string{"$.a=1", `$.token[0]="x]"`, "$.token[3]=-2e5", `$.a="\"}"`, `$.whole=[ 1, {}]`}
+	if !reflect.DeepEqual(got, want) || end != len(text)-1 {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -94,10 +98,12 @@ func FuzzScan(f *testing.F) {
 		if !json.Valid(b[:end]) {
 			t.Fatalf("%q is not JSON", b[:end])
 		}
-		if valueEnd(b[:end], 0) != end {
-			t.Errorf("%q ends at %d, not %d", b[:end], valueEnd(b[:end], 0), end)
+		if End(b[:end], 0) != end {
+			t.Errorf("%q ends at %d, not %d", b[:end], End(b[:end], 0), end)
 		}
-		leaves(b, 0, end, nil, nil)
+		if _, got := leaves(b[:end], 0); got != end {
+			t.Errorf("%q was walked to %d", b[:end], got)
+		}
 		if b[0] == '"' {
 			var want string
 			if err := json.Unmarshal(b[:end], &want); err != nil || string(Unquote(b[:end])) != want {

@@ -176,6 +176,15 @@ func (c *Client) Usage(ctx context.Context) (record.Usage, error) {
 	return rep.Usage, nil
 }
 
+// Key is the key of the tape's pseudonyms. Who may ask may read it in the file.
+func (c *Client) Key(ctx context.Context) ([]byte, error) {
+	rep, err := c.call(ctx, request{Op: "key"})
+	if err != nil {
+		return nil, err
+	}
+	return rep.Key, nil
+}
+
 // Check has the proxy check its tape; the report is JSON.
 func (c *Client) Check(ctx context.Context) ([]byte, error) {
 	rep, err := c.call(ctx, request{Op: "check", Fresh: true})

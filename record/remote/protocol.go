@@ -84,6 +84,7 @@ type reply struct {
 	Window  record.Window
 	Usage   record.Usage
 	Report  []byte
+	Key     []byte `json:",omitempty"`
 	Err     string
 	Kind    int // which of kinds the error is, from 1; 0 for another
 }

@@ -15,6 +15,7 @@ import (
 // brings it up to date.
 type Tape struct {
 	Store record.Store
+	Key   []byte                                         // of its pseudonyms
 	Flush func(context.Context) error                    // writes what is waiting
 	Check func(context.Context) (report []byte, _ error) // checks the tape; JSON
 }
@@ -92,6 +93,8 @@ func (t Tape) call(ctx context.Context, req *request, rep *reply) (err error) {
 		rep.Usage, err = t.Store.Usage(ctx)
 	case "check":
 		rep.Report, err = t.Check(ctx)
+	case "key":
+		rep.Key = t.Key
 	default:
 		err = fmt.Errorf("the running proxy does not know the call %q: it is of another version", req.Op)
 	}
