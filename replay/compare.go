@@ -31,14 +31,18 @@ func (c *comparison) compare(s *Step, got *tape.Content) (diff []Difference, bou
 		}
 	}
 	same := bytes.Equal(s.Payload, got.Payload)
-	if same && !s.binds() || c.plan.rules.level == Bytes && len(c.plan.rules.ignore) == 0 {
+	secret := c.secrets(s)
+	if same && !s.binds() || c.plan.rules.level == Bytes && len(c.plan.rules.ignore) == 0 && !secret {
 		if !same {
 			diff = append(diff, byteDiff(s.Payload, got.Payload))
 		}
 		return diff, nil
 	}
-	x := differ{comparison: c, step: s, got: got.Payload}
+	x := differ{comparison: c, step: s, got: got.Payload, secret: secret}
 	v := look(got)
+	if secret && s.view.text { // it may have been more before it was redacted
+		v = asText(got.Payload)
+	}
 	if s.view.leaves == nil || v.leaves == nil || s.view.text != v.text {
 		if !same {
 			diff = append(diff, byteDiff(s.Payload, got.Payload))
@@ -66,10 +70,11 @@ func (s *Step) plainlyOther(got *tape.Content) bool { return !bytes.Equal(s.Payl
 // differ compares the leaves of two messages.
 type differ struct {
 	*comparison
-	step  *Step
-	got   []byte // the payload that came
-	diff  []Difference
-	bound []binding
+	step   *Step
+	secret bool   // there are pseudonyms in it
+	got    []byte // the payload that came
+	diff   []Difference
+	bound  []binding
 }
 
 func (x *differ) leaves(got *view) {
@@ -91,7 +96,7 @@ func (x *differ) leaves(got *view) {
 		if here := rest[at]; len(here) > 0 {
 			rest[at] = here[1:]
 			x.both(i, here[0])
-		} else if !x.ignored(l.path) {
+		} else if whole, _ := x.secretAt(i); !x.ignored(l.path) && !(whole && slices.ContainsFunc(got.leaves, func(g leaf) bool { return g.below(l) })) {
 			x.add(at, string(x.step.Payload[l.start:l.end]), "")
 		}
 	}
@@ -99,7 +104,7 @@ func (x *differ) leaves(got *view) {
 		l := &got.leaves[i]
 		if left := rest[l.path.String()]; len(left) > 0 && left[0] == l {
 			rest[l.path.String()] = left[1:]
-			if !covered(x.plan.rules.ignore, x.step.From, got, l.path) && !x.ignored(l.path) {
+			if !covered(x.plan.rules.ignore, x.step.From, got, l.path) && !x.ignored(l.path) && !x.under(l) {
 				x.add(l.path.String(), "", string(spell(l.scalar, true)))
 			}
 		}
@@ -131,7 +136,7 @@ func (x *differ) ignored(at jsonpath.Path) bool {
 func (x *differ) unignored(payload []byte, v *view) (out []byte) {
 	done := 0
 	for i := range v.leaves {
-		if l := &v.leaves[i]; covered(x.plan.rules.ignore, x.step.From, v, l.path) {
+		if l := &v.leaves[i]; covered(x.plan.rules.ignore, x.step.From, v, l.path) || x.secretPlace(l) {
 			out = append(out, payload[done:l.start]...)
 			done = l.end
 		}
@@ -148,7 +153,8 @@ func (x *differ) add(at, want, got string) {
 // both compares two leaves at the same place.
 func (x *differ) both(i int, got *leaf) {
 	want := &x.step.view.leaves[i]
-	if x.plan.rules.level == Bytes {
+	_, secret := x.secretAt(i)
+	if x.plan.rules.level == Bytes && !secret {
 		a, b := x.step.Payload[want.start:want.end], x.got[got.start:got.end]
 		if !bytes.Equal(a, b) && !x.ignored(want.path) {
 			x.add(want.path.String(), string(a), string(b))
@@ -163,7 +169,7 @@ func (x *differ) both(i int, got *leaf) {
 	}
 	loose := x.plan.rules.level != JSON && !covered(x.plan.rules.exact, x.step.From, &x.step.view, want.path)
 	ignored := x.ignored(want.path)
-	if len(here) > 0 && (loose || ignored) {
+	if len(here) > 0 && (loose || ignored || secret) {
 		if x.linked(want, got, here) || ignored {
 			return
 		}
@@ -217,7 +223,8 @@ func (x *differ) linked(want, got *leaf, here []source) bool {
 		if after != "" {
 			length = strings.Index(got.text[at:], after)
 		}
-		if length <= 0 || strings.ContainsAny(got.text[at:at+length], " \t\r\n\"") {
+		secret := s.slot != mine && x.bindings.slots[s.slot].secret
+		if length <= 0 || !secret && strings.ContainsAny(got.text[at:at+length], " \t\r\n\"") {
 			return false
 		}
 		text := got.text[at : at+length]
@@ -240,6 +247,9 @@ func lastTo(here []source, i int) int {
 func (x *differ) bind(slot int, want, got scalar) bool {
 	if slot == mine {
 		return equal(want, got)
+	}
+	if x.bindings.slots[slot].secret {
+		return x.bindSecret(slot, got)
 	}
 	// A number may be repeated as a string, and the other way round.
 	if recorded := x.bindings.slots[slot].value; want.kind != recorded.kind {

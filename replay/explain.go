@@ -35,6 +35,7 @@ const (
 	isRebound = "rebound"  // the player repeats what the peer chose
 	isVaries  = "volatile" // another one of its class may come
 	isIgnored = "ignored"  // anything may come
+	isSecret  = "secret"   // what the player sends must be given to it
 )
 
 // place is where a value stands: in a step, or in the handshake (step 0).
@@ -62,7 +63,7 @@ func newExplainer(r *Recording) *explainer {
 				x.uses[u.slot] = append(x.uses[u.slot], place{Ref{i, s.N}, placeText(s, u.leaf)})
 			}
 			for _, at := range s.sources {
-				if l := &s.view.leaves[at.leaf]; at.slot != mine && (p.loose(s, l) || p.ignores(s, l) != "") {
+				if l := &s.view.leaves[at.leaf]; at.slot != mine && (p.loose(s, l) || p.ignores(s, l) != "" || r.links.slots[at.slot].secret) {
 					x.bound[at.slot] = true
 				}
 			}
@@ -115,7 +116,11 @@ func (x *explainer) step(p *Plan, s *Step) (out []known) {
 	}
 	if s.From == p.Role {
 		for _, u := range s.uses {
-			if x.bound[u.slot] {
+			slot := &x.r.links.slots[u.slot]
+			if slot.secret && !slot.theirs {
+				k := s.known(u.leaf, u.from, u.to, isSecret)
+				out = append(out, k)
+			} else if x.bound[u.slot] {
 				k := s.known(u.leaf, u.from, u.to, isRebound)
 				k.ref = x.origin(u.slot)
 				out = append(out, k)
@@ -131,12 +136,11 @@ func (x *explainer) step(p *Plan, s *Step) (out []known) {
 			as = l.volatileAs(p.Session.Started.Add(s.T))
 		}
 		linked := false
-		if loose || rule != "" {
-			for _, at := range s.sources {
-				if at.leaf == i {
-					linked = true
-					out = append(out, x.source(p, s, at, as == "time" && isTime(l, p.Session.Started.Add(s.T))))
-				}
+		for _, at := range s.sources {
+			secret := at.slot != mine && x.r.links.slots[at.slot].secret
+			if at.leaf == i && (loose || rule != "" || secret) {
+				linked = true
+				out = append(out, x.source(p, s, at, as == "time" && isTime(l, p.Session.Started.Add(s.T))))
 			}
 		}
 		switch {
@@ -384,6 +388,8 @@ func (x *explainer) text(k *known, session int) string {
 		if k.as == "random" {
 			text += " value"
 		}
+	case isSecret:
+		text = "a secret, to be given with --secret"
 	case isIgnored:
 		text = "may differ, by the rule " + k.rule
 	}

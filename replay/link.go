@@ -20,6 +20,7 @@ import (
 // links are the links of a recording, by number.
 type links struct {
 	slots []slot
+	names map[string][]string // of pseudonyms: under which names they stand
 }
 
 // slot is one value that the peer chose.
@@ -28,7 +29,10 @@ type slot struct {
 	from  Ref    // where it was first seen
 	at    string // the place there
 	used  int    // times that the player's side repeats it
-	kept  bool   // a rule says that it is one, whether it is repeated or not
+	kept  bool   // it is one, whether it is repeated or not: a rule says so, or it is a secret
+
+	secret bool // the tape has only a pseudonym
+	theirs bool // the peer said it first
 }
 
 // slots names values of the handshake: a query key or header, and its number.
@@ -109,14 +113,16 @@ type idUse struct {
 	slot  int
 }
 
-func (f *linkFinder) newSlot(value scalar, at Ref, place string) int {
-	f.links.slots = append(f.links.slots, slot{value: value, from: at, at: place})
+func (f *linkFinder) newSlot(value scalar, at Ref, place string, theirs bool) int {
+	secret := isPseudonym(value.text)
+	f.links.slots = append(f.links.slots, slot{value: value, from: at, at: place, theirs: theirs, kept: secret, secret: secret})
 	return len(f.links.slots) - 1
 }
 
 // opening follows what stands in the handshake.
 func (f *linkFinder) opening(p *Plan, e Ref) {
 	request, response := queryValues(target(&p.Session)), headerValues(p.Session.Handshake.Response.Headers)
+	f.links.secretNames(&p.Session)
 	theirs, ours := request, response
 	if p.Role == tape.Client {
 		theirs, ours = response, request
@@ -126,10 +132,10 @@ func (f *linkFinder) opening(p *Plan, e Ref) {
 	}
 	for _, v := range theirs {
 		s := scalar{'s', v.text}
-		if _, known := f.owners[v.text]; known || !distinctive(s) {
+		if _, known := f.owners[v.text]; known || !distinctive(s) && !isPseudonym(v.text) {
 			continue
 		}
-		n := f.newSlot(s, e, v.name)
+		n := f.newSlot(s, e, v.name, true)
 		f.owners[v.text] = n
 		if p.opened == nil {
 			p.opened = slots{}
@@ -138,9 +144,10 @@ func (f *linkFinder) opening(p *Plan, e Ref) {
 	}
 }
 
-// claim says that the player's side chose a value, if nobody did before.
+// claim says that the player's side chose a value, if nobody did before. What a
+// pseudonym stands for it has not.
 func (f *linkFinder) claim(text string) {
-	if _, known := f.owners[text]; !known && distinctive(scalar{'s', text}) {
+	if _, known := f.owners[text]; !known && !isPseudonym(text) && distinctive(scalar{'s', text}) {
 		f.owners[text] = mine
 	}
 }
@@ -153,10 +160,14 @@ func (f *linkFinder) leaf(p *Plan, s *Step, i int, l *leaf, e Ref) {
 	for _, span := range tokens(l.scalar) {
 		text := l.text[span[0]:span[1]]
 		n, known := f.owners[text]
+		secret := isPseudonym(text)
+		if secret {
+			f.links.name(text, l.key())
+		}
 		if !known {
 			n = mine
-			if peer {
-				n = f.newSlot(scalar{l.kind, text}, e, l.path.String())
+			if peer || secret {
+				n = f.newSlot(scalar{l.kind, text}, e, l.path.String(), peer)
 			}
 			f.owners[text] = n
 		}
@@ -187,7 +198,7 @@ func (f *linkFinder) byRule(p *Plan, s *Step, i int, l *leaf, e Ref, peer bool) 
 				n = known[0].slot
 			}
 			if n == mine {
-				n = f.newSlot(l.scalar, e, l.path.String())
+				n = f.newSlot(l.scalar, e, l.path.String(), true)
 			}
 			if len(known) == 0 {
 				f.ids[key] = []idUse{{slot: n}}
@@ -230,7 +241,7 @@ func (f *linkFinder) byID(s *Step, i int, l *leaf, e Ref, peer bool) bool {
 	default:
 		u := idUse{place, mine}
 		if peer {
-			u.slot = f.newSlot(l.scalar, e, place)
+			u.slot = f.newSlot(l.scalar, e, place, true)
 		}
 		f.ids[k] = append(known, u)
 		found = len(known)
@@ -282,12 +293,15 @@ const maxTokenText = 16 << 10
 // tokens finds the distinctive values in a scalar: itself, or parts of a string.
 func tokens(s scalar) [][2]int {
 	if s.kind == 's' && len(s.text) >= 8 && len(s.text) <= maxTokenText {
-		if parts := findTokens(s.text, 0, []*regexp.Regexp{uuidToken, longToken, wordToken, partToken}); len(parts) > 0 {
+		if parts := findTokens(s.text, 0, []*regexp.Regexp{onlyPseudonym, uuidToken, longToken, wordToken, partToken}); len(parts) > 0 {
 			return parts
 		}
 	}
 	if distinctive(s) {
 		return [][2]int{{0, len(s.text)}}
+	}
+	if len(s.text) > maxTokenText {
+		return findTokens(s.text, 0, []*regexp.Regexp{onlyPseudonym})
 	}
 	return nil
 }
@@ -300,7 +314,7 @@ func findTokens(text string, offset int, patterns []*regexp.Regexp) (out [][2]in
 	}
 	last := 0
 	for _, m := range patterns[0].FindAllStringIndex(text, -1) {
-		if !distinctive(scalar{'s', text[m[0]:m[1]]}) {
+		if found := text[m[0]:m[1]]; !isPseudonym(found) && !distinctive(scalar{'s', found}) {
 			continue
 		}
 		out = append(out, findTokens(text[last:m[0]], offset+last, patterns[1:])...)

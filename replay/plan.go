@@ -157,7 +157,7 @@ func (p *Plan) addFrames(ctx context.Context, src Source) error {
 		if err != nil {
 			return err
 		}
-		if f.From != p.Role || f.Leg == tape.LegIn {
+		if f.From != p.Role || f.Leg == tape.LegIn || f.Redacted {
 			continue
 		}
 		s := bySeq[f.Seq]
@@ -225,7 +225,11 @@ func (b *planner) line(l *tape.Line) bool {
 		return true
 	}
 	s := Step{Seq: m.Seq, T: m.T, From: m.From, Content: c}
-	if len(m.Frames) > 1 && m.From == b.plan.Role && !b.wire {
+	switch {
+	case m.From != b.plan.Role:
+	case b.wire && m.Redacted:
+		b.leave("played in one frame, because its secrets were replaced: it is not what was on the wire")
+	case len(m.Frames) > 1 && !b.wire:
 		b.leave("played in one frame, where there were several on the tape: --wire plays them as they were")
 	}
 	switch {
@@ -268,6 +272,9 @@ func (b *planner) answer(m *tape.Message) bool {
 		return false
 	}
 	if code, reason, ok := tape.ParseClose(m.Payload); ok {
+		if hasPseudonym(reason) {
+			reason = ""
+		}
 		b.plan.answer = &tape.Ending{Kind: tape.EndClose, Code: code, Reason: reason}
 	}
 	return true

@@ -20,6 +20,7 @@ const (
 	EarlyEnd  Kind = "early end"
 	Handshake Kind = "handshake"
 	Timeout   Kind = "timeout"
+	Secret    Kind = "secret"   // the recording has only a pseudonym of what is to be sent
 	TapeGap   Kind = "gap"      // the recording has a hole here, so the rest cannot be played
 	Unplayed  Kind = "unplayed" // nobody came for this session
 )

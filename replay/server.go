@@ -122,8 +122,14 @@ func newServer(ctx context.Context, r *Recording, opts Options, how Serving) *se
 // would send a pseudonym. A fake client is told where it will connect.
 func (r *Recording) Check(live *Live, to *url.URL) error {
 	for _, p := range r.Plans {
+		if err := r.checkSecrets(p, live); err != nil {
+			return err
+		}
 		recorded := p.Session.Handshake.Response.Headers
 		if r.Role == tape.Client {
+			if _, err := live.offered(&p.Session); err != nil {
+				return fmt.Errorf("%s: %w", p.Name, err)
+			}
 			recorded = p.Session.Handshake.Request.Headers
 			if _, err := live.url(to, target(&p.Session)); err != nil {
 				return fmt.Errorf("%s: %w", p.Name, err)
@@ -175,7 +181,7 @@ func (s *server) pick(u *url.URL) (*Run, *Plan) {
 			if i > 0 && !s.how.Loop || !s.recording.hasPath(u.Path) {
 				return nil, nil
 			}
-			s.rounds = append(s.rounds, &round{NewRun(s.recording), make([]bool, len(s.recording.Plans))})
+			s.rounds = append(s.rounds, &round{NewRun(s.recording).reveal(&s.opts.Live), make([]bool, len(s.recording.Plans))})
 		}
 		r := s.rounds[i]
 		if p := r.pick(s.recording, u); p != nil {
@@ -194,7 +200,7 @@ func (r *round) pick(recording *Recording, u *url.URL) (best *Plan) {
 			continue
 		}
 		n := likeness(target(&p.Session), u.RawQuery)
-		if pathOf(&p.Session) == u.Path {
+		if alike(pathOf(&p.Session), u.Path, anySegment) {
 			n += 1 << 16 // before one that is anywhere
 		}
 		if n > most {
@@ -214,7 +220,25 @@ func (r *Recording) hasPath(path string) bool {
 // isAt reports whether a session is served at a path: the one that was recorded,
 // or any if the recording, written by hand, names none.
 func isAt(s *tape.Session, path string) bool {
-	return pathOf(s) == path || s.Handshake.Request.Target == "" && s.URL == "/"
+	return alike(pathOf(s), path, anySegment) || s.Handshake.Request.Target == "" && s.URL == "/"
+}
+
+// anySegment is what a pseudonym in a path stands for.
+const anySegment = `[^/]+`
+
+// subprotocol is the one that the server chose on the tape, of those that the
+// client offers now: it may be a secret.
+func subprotocol(s *tape.Session, offered []string) string {
+	recorded := subprotocols(s)
+	if i := slices.Index(recorded, s.Subprotocol); i >= 0 && i < len(offered) && alike(s.Subprotocol, offered[i], `.+`) {
+		return offered[i]
+	}
+	for _, o := range offered {
+		if alike(s.Subprotocol, o, `.+`) {
+			return o
+		}
+	}
+	return s.Subprotocol
 }
 
 // pathOf is the path that a session's client asked for, decoded.
@@ -265,7 +289,9 @@ func (s *server) play(w http.ResponseWriter, req *http.Request, play *Play) {
 	now := time.Now()
 	play.opened, play.Outcome.Started = now, now
 	defer func() { play.Outcome.Duration = time.Since(now) }()
-	session := &play.plan.Session
+	recorded := play.plan.Session
+	session := &recorded
+	session.Subprotocol = subprotocol(session, websocket.Subprotocols(req))
 	headers, err := s.opts.headers(session.Handshake.Response.Headers)
 	if err != nil {
 		http.Error(w, "wstape: "+err.Error(), http.StatusInternalServerError)

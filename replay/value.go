@@ -34,18 +34,32 @@ type view struct {
 // Binary messages that are JSON (as some libraries send it) count as JSON.
 func look(c *tape.Content) view {
 	if c.Op != tape.Text && c.Op != tape.Binary {
-		return view{}
+		return secretView(c.Payload)
 	}
 	if leaves, ok := jsonLeaves(c.Payload, 0, nil); ok {
 		return view{leaves: leaves}
 	}
 	if c.Op != tape.Text {
-		return view{}
+		return secretView(c.Payload)
 	}
 	if leaves, ok := packetLeaves(c.Payload); ok {
 		return view{leaves: leaves}
 	}
-	return view{leaves: []leaf{{end: len(c.Payload), scalar: scalar{'s', string(c.Payload)}}}, text: true}
+	return asText(c.Payload)
+}
+
+// secretView is what bytes say that are no text: nothing, but that secrets were
+// replaced in them.
+func secretView(payload []byte) view {
+	if !onlyPseudonym.Match(payload) {
+		return view{}
+	}
+	return asText(payload)
+}
+
+// asText is what a message says that is all text.
+func asText(payload []byte) view {
+	return view{leaves: []leaf{{end: len(payload), scalar: scalar{'s', string(payload)}}}, text: true}
 }
 
 // socketIO is an Engine.IO packet that holds a Socket.IO packet: types, number of

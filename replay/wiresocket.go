@@ -271,7 +271,7 @@ func upgradeWire(w http.ResponseWriter, req *http.Request, recorded *tape.Sessio
 
 // dialWire connects to a server and offers what was offered on the tape. Of a
 // refusal there is a response and no socket.
-func dialWire(ctx context.Context, to *Dialing, u *url.URL, recorded *tape.Session, headers http.Header, timeout time.Duration) (*wireSocket, *http.Response, error) {
+func dialWire(ctx context.Context, to *Dialing, u *url.URL, recorded *tape.Session, protocols []string, headers http.Header, timeout time.Duration) (*wireSocket, *http.Response, error) {
 	if timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
@@ -291,8 +291,8 @@ func dialWire(ctx context.Context, to *Dialing, u *url.URL, recorded *tape.Sessi
 	head.Set("Connection", "Upgrade")
 	head.Set("Sec-WebSocket-Version", "13")
 	head.Set("Sec-WebSocket-Key", key)
-	if list := offered(recorded); len(list) > 0 {
-		head.Set("Sec-WebSocket-Protocol", strings.Join(list, ", "))
+	if len(protocols) > 0 {
+		head.Set("Sec-WebSocket-Protocol", strings.Join(protocols, ", "))
 	}
 	if compressed(recorded) {
 		head.Set("Sec-WebSocket-Extensions", recordedOffer(recorded))
