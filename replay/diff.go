@@ -119,7 +119,7 @@ func Compare(ctx context.Context, a, b DiffSource, m Matching) (*Diff, error) {
 	}
 	d.Handshake = handshakeDiff(left.plan, right.plan)
 	d.Ending = endingDiff(d.A.Ending, d.B.Ending)
-	c := &collation{a: left, b: right, run: newBindings(&links{left.slots})}
+	c := &collation{a: left, b: right, run: newBindings(&links{slots: left.slots})}
 	c.openings()
 	if err := c.compare(ctx, c.lineUp()); err != nil {
 		return nil, err
