@@ -34,6 +34,7 @@ func mayImport() map[string][]string {
 		"bench":                {"tape", "internal/wire"},
 		"internal/wstest":      {"tape", "internal/wire"},
 		"internal/har":         {"tape", "record"},
+		"internal/bridge":      {"tape", "record", "internal/wire"},
 		"proxy":                {"tape", "internal/wire", "internal/drain"},
 		"script":               {"tape", "internal/levenshtein"},
 		"replay":               {"tape", "record", "internal/wire", "internal/drain", "internal/jsonpath"},
