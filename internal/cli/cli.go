@@ -122,7 +122,7 @@ func fromEnd(args []string) []string {
 	out := slices.Clone(args)
 	for i := 1; i < len(out); i++ {
 		switch {
-		case slices.Contains([]string{"--tape", "--from", "--max-bytes", "--format", "--har-dialect", "--out", "--note", "--remove", "--config", "--session", "--filter"}, out[i]):
+		case slices.Contains([]string{"--tape", "--from", "--max-bytes", "--format", "--har-dialect", "--leg", "--out", "--note", "--remove", "--config", "--session", "--filter", "--redact-json", "--redact-text"}, out[i]):
 			i++ // its value
 			continue
 		case strings.HasPrefix(out[i], "--"):
@@ -174,7 +174,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.proxyCommand(), a.demoCommand(),
 		a.lsCommand(), a.showCommand(), a.tailCommand(), a.searchCommand(), a.statsCommand(), a.diffCommand(), a.rmCommand(), a.tagCommand(), a.pruneCommand(), a.compactCommand(), a.checkCommand(),
-		a.exportCommand(), a.importCommand(), a.replayCommand(), a.scriptCommand(), a.configCommand(), a.versionCommand(),
+		a.exportCommand(), a.importCommand(), a.convertCommand(), a.replayCommand(), a.scriptCommand(), a.configCommand(), a.versionCommand(),
 	)
 	root.AddCommand(&cobra.Command{Use: "filter", Short: "the language of --filter and search", Long: filterHelp()}) // a help topic
 	root.InitDefaultCompletionCmd()
@@ -207,7 +207,7 @@ func atLeastOne(what string) cobra.PositionalArgs {
 	}
 }
 
-const aSession = "a session: its number (3), -1 for the last, the beginning of its UUID, or a cassette or HAR file"
+const aSession = "a session: its number (3), -1 for the last, the beginning of its UUID, or a cassette, HAR file or mitmproxy dump"
 
 // tapeFlag declares --tape.
 func (a *app) tapeFlag(cmd *cobra.Command) {

@@ -9,43 +9,107 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
+	"github.com/wstape/wstape/internal/bridge"
 	"github.com/wstape/wstape/internal/har"
 	"github.com/wstape/wstape/record"
+	"github.com/wstape/wstape/tape"
 )
 
+// format is a form that sessions can be written in.
+type format string
+
+const (
+	formatCassette   format = "jsonl"
+	formatHAR        format = "har"
+	formatText       format = "text"
+	formatPcapng     format = "pcapng"
+	formatPlaywright format = "playwright"
+	formatK6         format = "k6"
+	formatArtillery  format = "artillery"
+)
+
+// fileFormats are those that export writes.
+func fileFormats() []format {
+	return []format{formatCassette, formatHAR, formatText, formatPcapng, formatPlaywright, formatK6, formatArtillery}
+}
+
+// exporting says how sessions are written, and carries the flags for that.
+type exporting struct {
+	har     har.ExportOptions
+	dialect string
+	leg     string
+}
+
+func (o *exporting) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.dialect, "har-dialect", string(har.Chrome), "times in a HAR file in seconds (chrome) or milliseconds (playwright): `chrome|playwright`")
+	cmd.Flags().BoolVar(&o.har.Control, "har-control-frames", false, "list pings, pongs and close frames among a HAR file's messages, as browsers do not")
+	cmd.Flags().StringVar(&o.leg, "leg", tape.Client.String(), "of a session that was changed on its way: write the packets of this side, for pcapng: `client|server`")
+}
+
+// check reads the flags for a format.
+func (o *exporting) check(cmd *cobra.Command, f format) (err error) {
+	switch {
+	case f != formatHAR && (cmd.Flags().Changed("har-dialect") || o.har.Control):
+		return fail(exitUsage, "--har-dialect and --har-control-frames are for --format har")
+	case f != formatPcapng && cmd.Flags().Changed("leg"):
+		return fail(exitUsage, "--leg is for --format pcapng")
+	}
+	if o.har.Dialect, err = har.ParseDialect(o.dialect); err != nil {
+		return fail(exitUsage, "--har-dialect: %w", err)
+	}
+	if _, err := tape.ParseSide(o.leg); err != nil {
+		return fail(exitUsage, "--leg: %w", err)
+	}
+	o.har.Version = version
+	return nil
+}
+
 func (a *app) exportCommand() *cobra.Command {
-	var format, file, dialect string
+	var name, file string
 	var redact bool
-	o := har.ExportOptions{Version: version}
+	var o exporting
 	cmd := &cobra.Command{
 		Use:   "export SESSION…",
-		Short: "write sessions as a cassette, or as a HAR file for other programs",
+		Short: "write sessions as a cassette, or for other programs",
+		Long: `Write sessions in one of these formats:
+
+  jsonl       a cassette: JSON lines to read, edit and commit
+  har         for Chrome DevTools, HTTP Toolkit and others
+  text        a transcript to read
+  pcapng      the connection as packets, for Wireshark
+  playwright  a module that plays the recorded server to a page (routeWebSocket)
+  k6          a load test that plays the recorded client to a real server
+  artillery   the same for Artillery
+
+What a format cannot say is refused by its place, or left out and told.
+docs/exchange.md says what is kept.`,
 		Example: `  wstape export 3 --out chat.cassette.jsonl
   wstape export 1 2 | jq .
   wstape export 3 --format har --out chat.har
+  wstape export 3 --format k6 --out chat.js
   wstape export 3 --redact-json '$..password' --out shared.cassette.jsonl`,
 		Args: atLeastOne(aSession),
 	}
 	a.tapeFlag(cmd)
-	cmd.Flags().StringVar(&format, "format", "jsonl", "`jsonl|har`: a cassette (JSON lines to read, edit and commit), or what Chrome DevTools, HTTP Toolkit and others open")
-	cmd.Flags().StringVar(&dialect, "har-dialect", string(har.Chrome), "times in the HAR file in seconds (chrome) or milliseconds (playwright): `chrome|playwright`")
-	cmd.Flags().BoolVar(&o.Control, "har-control-frames", false, "list pings, pongs and close frames among the HAR file's messages, as browsers do not")
+	cmd.Flags().StringVar(&name, "format", string(formatCassette), "`FORMAT`: jsonl, har, text, pcapng, playwright, k6, artillery")
+	o.flags(cmd)
 	cmd.Flags().StringVar(&file, "out", "", "write to `FILE` instead of stdout")
 	cmd.Flags().BoolVar(&redact, "redact", false, "replace secrets by pseudonyms, as record.redact of --config and the flags below say")
 	redactFlags(cmd.Flags())
 	cmd.Flags().String("config", "", "take record.redact from this YAML `FILE` (see config.example.yaml)")
-	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
-		switch {
-		case format != "jsonl" && format != "har":
-			return fail(exitUsage, "--format %q is neither jsonl nor har", format)
-		case format != "har" && (cmd.Flags().Changed("har-dialect") || o.Control):
-			return fail(exitUsage, "--har-dialect and --har-control-frames are for --format har")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		f := format(name)
+		if !slices.Contains(fileFormats(), f) {
+			return fail(exitUsage, "--format %q is none of %s", name, listed(fileFormats()))
 		}
-		if o.Dialect, err = har.ParseDialect(dialect); err != nil {
-			return fail(exitUsage, "--har-dialect: %w", err)
+		if err := o.check(cmd, f); err != nil {
+			return err
 		}
 		t := openTape(a.tape)
 		defer t.Close()
@@ -58,23 +122,70 @@ func (a *app) exportCommand() *cobra.Command {
 				return err
 			}
 		}
-		write := func(w io.Writer) error {
-			if format == "har" {
-				return exportHAR(cmd.Context(), w, targets, o)
-			}
-			for _, at := range targets {
-				if err := record.WriteCassette(cmd.Context(), w, at.store, at.n); err != nil {
-					return fmt.Errorf("export %s: %w", at.name, err)
-				}
-			}
-			return nil
-		}
-		if file == "" {
-			return write(a.Stdout)
-		}
-		return writeWhole(file, 0o644, write)
+		return a.export(cmd.Context(), f, targets, &o, file)
 	}
 	return cmd
+}
+
+// listed writes formats as people do.
+func listed(formats []format) string {
+	words := make([]string, len(formats))
+	for i, f := range formats {
+		words[i] = string(f)
+	}
+	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
+}
+
+// export writes sessions to a file, or to stdout if it has no name.
+func (a *app) export(ctx context.Context, f format, targets []target, o *exporting, file string) error {
+	write := func(w io.Writer) error { return a.write(ctx, w, f, targets, o) }
+	switch {
+	case file != "":
+		return writeWhole(file, 0o644, write)
+	case f == formatPcapng && isTerminal(a.Stdout):
+		return fail(exitUsage, "pcapng is not for terminals: name a file with --out, or pipe it")
+	}
+	return write(a.Stdout)
+}
+
+// write writes sessions in a format, and says what that left out.
+func (a *app) write(ctx context.Context, w io.Writer, f format, targets []target, o *exporting) (err error) {
+	var sessions []bridge.Session
+	for _, at := range targets {
+		sessions = append(sessions, bridge.Session{From: at.store, N: at.n})
+	}
+	var remarks []string
+	options := bridge.Options{Version: version}
+	switch f {
+	case formatCassette:
+		for _, at := range targets {
+			if err := record.WriteCassette(ctx, w, at.store, at.n); err != nil {
+				return fmt.Errorf("export %s: %w", at.name, err)
+			}
+		}
+	case formatHAR:
+		err = exportHAR(ctx, w, targets, o.har)
+	case formatText:
+		err = bridge.Text(ctx, w, sessions, func(s string) string { return safe(s, len(s)*len(`\u0000`)) })
+	case formatPcapng:
+		leg, _ := tape.ParseSide(o.leg) // it has been checked
+		err = bridge.Pcapng(ctx, w, sessions, leg, options)
+	case formatPlaywright:
+		err = bridge.Playwright(ctx, w, sessions, options)
+	case formatK6:
+		remarks, err = bridge.K6(ctx, w, sessions, options)
+	case formatArtillery:
+		remarks, err = bridge.Artillery(ctx, w, sessions, options)
+	}
+	for _, text := range remarks {
+		fmt.Fprintf(a.Stderr, "wstape: export --format %s: %s\n", f, text)
+	}
+	if errors.Is(err, bridge.ErrCannot) {
+		return fail(exitNo, "export --format %s: %w", f, err)
+	} else if err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	return nil
 }
 
 // reason is what an error says without the path of a temporary file.
@@ -118,50 +229,37 @@ func exportHAR(ctx context.Context, w io.Writer, targets []target, o har.ExportO
 	for _, at := range targets {
 		sessions = append(sessions, har.Session{From: at.store, N: at.n})
 	}
-	if err := har.Export(ctx, w, sessions, o); err != nil {
-		return fmt.Errorf("export: %w", err)
-	}
-	return nil
+	return har.Export(ctx, w, sessions, o)
 }
 
 func (a *app) importCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import FILE…",
-		Short: "add the sessions of cassettes and HAR files to a tape",
+		Short: "add the sessions of cassettes, HAR files and mitmproxy dumps to a tape",
 		Long: `Add the sessions of files to a tape and print their numbers. A file is a cassette,
-a HAR file as Chrome DevTools, Playwright, mitmproxy, HTTP Toolkit or gori write it, or
-a .zip of Playwright. Of a HAR file the WebSockets are read. Secrets are redacted as
+a HAR file as Chrome DevTools, Playwright, mitmproxy, HTTP Toolkit or gori write it, a
+.zip of Playwright, or a dump of mitmproxy (mitmdump -w, dump versions 15 to 21). Of
+what other programs wrote the WebSockets are read. Secrets are redacted as
 record.redact says.`,
 		Example: `  wstape import chat.cassette.jsonl --tape t.db
   wstape import chat.har
+  wstape import flows.mitm
   wstape export 3 | wstape import - --tape other.db`,
-		Args: atLeastOne("a cassette or HAR file, or - for standard input"),
+		Args: atLeastOne("a cassette, a HAR file or a mitmproxy dump, or - for standard input"),
 	}
 	a.tapeFlag(cmd)
 	cmd.Flags().String("config", "", "take record.redact from this YAML `FILE` (see config.example.yaml)")
 	redactFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		c, _, err := a.load(cmd.Flags(), nil)
-		if err != nil {
-			return err
-		}
 		t := openTape(a.tape)
 		defer t.Close()
 		for _, path := range args {
-			in, err := a.openRecording(path)
+			in, err := a.openRecording(path, "")
 			if err != nil {
 				return err
 			}
 			err = t.whole(cmd.Context(), func(s record.Store) error {
-				key, err := keyOf(cmd.Context(), s)
-				if err != nil {
-					return err
-				}
-				redact, err := redactor(&c.Record.Redact, key)
-				if err != nil {
-					return err
-				}
-				numbers, err := a.readRecording(cmd.Context(), in, record.Redacting(s, redact), nil)
+				numbers, err := a.addRecording(cmd.Context(), in, s, cmd.Flags())
 				for _, n := range numbers {
 					fmt.Fprintf(a.Stdout, "%d\n", n)
 				}
@@ -177,12 +275,39 @@ record.redact says.`,
 	return cmd
 }
 
-// recordingFile is a cassette or a HAR file.
+// recordingFile is a file with sessions.
 type recordingFile struct {
 	io.Reader
 	name  string
-	har   *har.Source // nil of a cassette
+	kind  recordingKind
+	har   har.Source // of a HAR file
 	close []func() error
+}
+
+// recordingKind is what a file with sessions is, as people say it.
+type recordingKind string
+
+const (
+	aCassette recordingKind = "cassette"
+	aHAR      recordingKind = "HAR file"
+	aDump     recordingKind = "mitmproxy dump"
+)
+
+// kindOf looks what a file is: its name says it, or its beginning.
+func kindOf(path string, head []byte) recordingKind {
+	switch filepath.Ext(path) {
+	case ".har", ".zip":
+		return aHAR
+	case ".mitm", ".flow", ".flows":
+		return aDump
+	}
+	switch {
+	case har.Is(head):
+		return aHAR
+	case bridge.IsMitmproxy(head):
+		return aDump
+	}
+	return aCassette
 }
 
 func (f *recordingFile) Close() {
@@ -191,24 +316,31 @@ func (f *recordingFile) Close() {
 	}
 }
 
-// openRecording opens a cassette or HAR file, "-" being standard input, and
-// looks which it is.
-func (a *app) openRecording(path string) (*recordingFile, error) {
+// openRecording opens a file with sessions, "-" being standard input; a kind of ""
+// is looked up.
+func (a *app) openRecording(path string, kind recordingKind) (*recordingFile, error) {
 	if path == "-" {
 		in := bufio.NewReader(a.Stdin)
-		if head, _ := in.Peek(sniffed); har.Is(head) {
+		head, _ := in.Peek(sniffed)
+		if kind == "" {
+			kind = kindOf("", head)
+		}
+		if kind == aHAR {
 			return spooled(in)
 		}
-		return &recordingFile{Reader: in, name: path}, nil
+		return &recordingFile{Reader: in, name: path, kind: kind}, nil
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fail(exitReach, "%w", err)
 	}
-	r := &recordingFile{Reader: f, name: path, close: []func() error{f.Close}}
-	head := make([]byte, sniffed)
-	n, _ := f.ReadAt(head, 0) // of what cannot be read here, reading says why
-	if ext := filepath.Ext(path); ext != ".har" && ext != ".zip" && !har.Is(head[:n]) {
+	if kind == "" {
+		head := make([]byte, sniffed)
+		n, _ := f.ReadAt(head, 0) // of what cannot be read here, reading says why
+		kind = kindOf(path, head[:n])
+	}
+	r := &recordingFile{Reader: f, name: path, kind: kind, close: []func() error{f.Close}}
+	if kind != aHAR {
 		return r, nil
 	}
 	info, err := f.Stat()
@@ -216,7 +348,7 @@ func (a *app) openRecording(path string) (*recordingFile, error) {
 		r.Close()
 		return nil, fail(exitReach, "%w", err)
 	}
-	r.har = &har.Source{ReaderAt: f, Size: info.Size()}
+	r.har = har.Source{ReaderAt: f, Size: info.Size()}
 	if root, err := os.OpenRoot(filepath.Dir(path)); err == nil { // a root: no name and no link leads out of it
 		r.har.Beside = root.FS()
 		r.close = append(r.close, root.Close)
@@ -233,23 +365,46 @@ func spooled(in io.Reader) (*recordingFile, error) {
 	if err != nil {
 		return nil, fail(exitReach, "%w", err)
 	}
-	r := &recordingFile{Reader: f, name: "-", close: []func() error{f.Close, func() error { return os.Remove(f.Name()) }}}
+	r := &recordingFile{Reader: f, name: "-", kind: aHAR, close: []func() error{f.Close, func() error { return os.Remove(f.Name()) }}}
 	size, err := io.Copy(f, in)
 	if err != nil {
 		r.Close()
 		return nil, fail(exitReach, "read standard input: %w", err)
 	}
-	r.har = &har.Source{ReaderAt: f, Size: size}
+	r.har = har.Source{ReaderAt: f, Size: size}
 	return r, nil
 }
 
-// readRecording adds a file's sessions to a tape, with redact for the handshakes
-// in a HAR file. What is not believed of one is said.
-func (a *app) readRecording(ctx context.Context, in *recordingFile, w record.Writer, redact *record.Redactor) ([]uint64, error) {
-	if in.har == nil {
-		return record.ReadCassette(ctx, in, w)
+// addRecording adds a file's sessions to a tape, without what record.redact and
+// the flags call a secret.
+func (a *app) addRecording(ctx context.Context, in *recordingFile, s record.Store, flags *pflag.FlagSet) ([]uint64, error) {
+	c, _, err := a.load(flags, nil)
+	if err != nil {
+		return nil, err
 	}
-	numbers, warnings, err := har.Import(ctx, *in.har, w, redact)
+	key, err := keyOf(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	redact, err := redactor(&c.Record.Redact, key)
+	if err != nil {
+		return nil, err
+	}
+	return a.readRecording(ctx, in, record.Redacting(s, redact), nil)
+}
+
+// readRecording adds a file's sessions to a tape, with redact for the handshakes
+// in what other programs wrote. What is not believed of that is said.
+func (a *app) readRecording(ctx context.Context, in *recordingFile, w record.Writer, redact *record.Redactor) (numbers []uint64, err error) {
+	var warnings []string
+	switch in.kind {
+	case aCassette:
+		return record.ReadCassette(ctx, in, w)
+	case aHAR:
+		numbers, warnings, err = har.Import(ctx, in.har, w, redact)
+	default:
+		numbers, warnings, err = bridge.ImportMitmproxy(ctx, in, w, redact)
+	}
 	for _, text := range warnings {
 		fmt.Fprintf(a.Stderr, "wstape: %s: %s\n", in.name, safe(text, 1000))
 	}

@@ -23,7 +23,7 @@ type target struct {
 }
 
 // resolve finds the sessions that arguments name: by number (3), from the end
-// (-1), by the beginning of their UUID, or as a cassette or HAR file.
+// (-1), by the beginning of their UUID, or as a cassette, HAR file or mitmproxy dump.
 func (a *app) resolve(ctx context.Context, t *tapeFile, args []string) ([]target, error) {
 	var out []target
 	for _, arg := range args {
@@ -58,7 +58,7 @@ func (a *app) resolveOne(ctx context.Context, t *tapeFile, arg string) ([]target
 	if strings.ContainsAny(arg, "./\\") {
 		return nil, fail(exitReach, "open %s: %w", arg, fs.ErrNotExist)
 	}
-	return nil, fail(exitUsage, "%q names no session: give a number (3), -1 for the last, the beginning of a UUID, or a cassette or HAR file", arg)
+	return nil, fail(exitUsage, "%q names no session: give a number (3), -1 for the last, the beginning of a UUID, or a cassette, HAR file or mitmproxy dump", arg)
 }
 
 func notFound(t *tapeFile, arg string, err error) error {
@@ -114,16 +114,21 @@ func byID(ctx context.Context, t *tapeFile, prefix string) ([]target, error) {
 	return []target{{t, found[0].N, fmt.Sprintf("session %d", found[0].N)}}, nil
 }
 
-// cassette loads a cassette or HAR file; its sessions are numbered from 1.
+// cassette loads a file with sessions; they are numbered from 1.
 func (a *app) cassette(ctx context.Context, path string) ([]target, error) {
-	in, err := a.openRecording(path)
+	return a.loaded(ctx, path, "", pflag.NewFlagSet("", pflag.ContinueOnError))
+}
+
+// loaded loads a file with sessions into memory; a kind of "" is looked up.
+func (a *app) loaded(ctx context.Context, path string, kind recordingKind, flags *pflag.FlagSet) ([]target, error) {
+	in, err := a.openRecording(path, kind)
 	if err != nil {
 		return nil, err
 	}
 	defer in.Close()
 	var redact *record.Redactor
-	if in.har != nil { // a cassette was redacted when it was recorded
-		c, _, err := a.load(pflag.NewFlagSet("", pflag.ContinueOnError), nil)
+	if in.kind != aCassette { // which was redacted when it was recorded
+		c, _, err := a.load(flags, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -134,11 +139,7 @@ func (a *app) cassette(ctx context.Context, path string) ([]target, error) {
 	memory := record.NewMemory()
 	numbers, err := a.readRecording(ctx, in, memory, redact)
 	if err != nil {
-		what := "cassette"
-		if in.har != nil {
-			what = "HAR file"
-		}
-		return nil, fail(exitReach, "read %s %s: %w", what, path, err)
+		return nil, fail(exitReach, "read %s %s: %w", in.kind, path, err)
 	}
 	var out []target
 	for _, n := range numbers {
