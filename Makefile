@@ -5,7 +5,7 @@ FUZZ    ?= 5s
 # Every fuzz target, as PACKAGE:NAME.
 FUZZERS = $(shell grep -rho --include='*_test.go' -H '^func Fuzz[A-Za-z0-9_]*' . | sed 's,^\./\(.*\)/[^/]*:func \(.*\)$$,./\1:\2,' | sort -u)
 
-.PHONY: test build demo fmt lint unit fuzz peers cross bench bench-quick bench-peers
+.PHONY: test build demo fmt lint unit fuzz peers cross bridges-peers bench bench-quick bench-peers
 
 ## test: everything that must hold before a change lands
 test: peers fmt lint cross unit fuzz
@@ -40,6 +40,10 @@ cross:
 ## peers: install the real peers that the end-to-end tests want, as far as this machine allows
 peers:
 	@sh e2e/peers/install.sh
+
+## bridges-peers: k6 and Artillery run what is exported for them; they are installed in a scratch folder first
+bridges-peers:
+	@sh e2e/peers/bridges.sh
 
 ## unit: all tests, with the race detector; real peers that are missing are skipped, loudly
 unit:

@@ -59,6 +59,7 @@ const installHint = "run e2e/peers/install.sh"
 func TestPeers(t *testing.T) {
 	for name, require := range map[string]func(testing.TB){
 		"python": requirePython, "node": requireNode, "chromium": requireChromium,
+		"mitmproxy": func(t testing.TB) { requireProgram(t, "mitmdump") }, "tshark": func(t testing.TB) { requireProgram(t, "tshark") },
 	} {
 		t.Run(name, func(t *testing.T) { require(t) })
 	}
@@ -91,6 +92,12 @@ func requireChromium(t testing.TB) {
 	requirePeer(t, "chromium", err == nil, installHint)
 	requireNode(t)
 	requireModule(t, "playwright-core")
+}
+
+func requireProgram(t testing.TB, name string) {
+	t.Helper()
+	_, err := exec.LookPath(name)
+	requirePeer(t, name, err == nil, installHint)
 }
 
 func requireModule(t testing.TB, name string) {

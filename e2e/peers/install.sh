@@ -14,6 +14,8 @@ updated=
 have_python() { "$python" -c 'import websockets' 2>/dev/null; }
 have_pytest() { "$python" -c 'import pytest' 2>/dev/null; }
 have_chromium() { [ -x "$chromium" ]; }
+have_mitmproxy() { command -v mitmdump >/dev/null; }
+have_tshark() { command -v tshark >/dev/null; }
 
 missing() { echo "peer missing: $1: $2" >&2; }
 
@@ -47,6 +49,8 @@ debian() {
 debian python3-websockets python3-websockets have_python
 debian python3-pytest python3-pytest have_pytest
 debian chromium chromium have_chromium
+debian mitmproxy mitmproxy have_mitmproxy
+debian tshark tshark have_tshark
 
 # npm PEER FOLDER
 npm_modules() {
