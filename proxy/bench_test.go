@@ -6,7 +6,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/wstape/wstape/internal/wstest"
 	"github.com/wstape/wstape/proxy"
@@ -18,22 +20,26 @@ import (
 // over loopback TCP. The links allocate nothing; with a recorder, its flushes are
 // counted too.
 func BenchmarkLink(b *testing.B) {
-	b.Run("not recorded", func(b *testing.B) { benchmarkLink(b, nil, nil) })
+	b.Run("not recorded", func(b *testing.B) { benchmarkLink(b, proxy.Config{}, nil) })
 	b.Run("recorded", func(b *testing.B) {
 		recorder := record.NewRecorder(&record.Nowhere{}, record.Options{})
 		b.Cleanup(func() { _ = recorder.Close() })
-		benchmarkLink(b, func(s tape.Session) (proxy.Tap, error) { return recorder.Begin(s) }, nil)
+		benchmarkLink(b, proxy.Config{Record: func(s tape.Session) (proxy.Tap, error) { return recorder.Begin(s) }}, nil)
+	})
+	b.Run("timed", func(b *testing.B) {
+		var total atomic.Int64
+		benchmarkLink(b, proxy.Config{Added: func(d time.Duration) { total.Add(int64(d)) }}, nil)
 	})
 }
 
 // BenchmarkStage is the same past a stage that passes every message at once.
 func BenchmarkStage(b *testing.B) {
 	stage := func(tape.Session, proxy.Handle) proxy.Stage { return quick{} }
-	b.Run("not recorded", func(b *testing.B) { benchmarkLink(b, nil, stage) })
+	b.Run("not recorded", func(b *testing.B) { benchmarkLink(b, proxy.Config{}, stage) })
 	b.Run("recorded", func(b *testing.B) {
 		recorder := record.NewRecorder(&record.Nowhere{}, record.Options{})
 		b.Cleanup(func() { _ = recorder.Close() })
-		benchmarkLink(b, func(s tape.Session) (proxy.Tap, error) { return recorder.Begin(s) }, stage)
+		benchmarkLink(b, proxy.Config{Record: func(s tape.Session) (proxy.Tap, error) { return recorder.Begin(s) }}, stage)
 	})
 }
 
@@ -47,8 +53,8 @@ func (quick) Wants(tape.Side) (messages, control bool)                { return t
 func (quick) Message(_ *tape.Message, done func(tape.Verdict))        { done(tape.Verdict{Fate: tape.Passed}) }
 func (quick) Closed(tape.Ending)                                      {}
 
-func benchmarkLink(b *testing.B, recorded func(tape.Session) (proxy.Tap, error), stage func(tape.Session, proxy.Handle) proxy.Stage) {
-	client, server := through(b, recorded, stage)
+func benchmarkLink(b *testing.B, c proxy.Config, stage func(tape.Session, proxy.Handle) proxy.Stage) {
+	client, server := through(b, c, stage)
 	const frames = 16
 	var chunk []byte
 	for range frames {
@@ -69,7 +75,7 @@ func benchmarkLink(b *testing.B, recorded func(tape.Session) (proxy.Tap, error),
 }
 
 // through opens a session through a proxy and returns both its ends.
-func through(b *testing.B, recorded func(tape.Session) (proxy.Tap, error), stage func(tape.Session, proxy.Handle) proxy.Stage) (client, server net.Conn) {
+func through(b *testing.B, c proxy.Config, stage func(tape.Session, proxy.Handle) proxy.Stage) (client, server net.Conn) {
 	b.Helper()
 	must := func(err error) {
 		if err != nil {
@@ -82,7 +88,8 @@ func through(b *testing.B, recorded func(tape.Session) (proxy.Tap, error), stage
 	b.Cleanup(func() { _ = upstream.Close() })
 	u, err := proxy.ParseUpstream("ws://" + upstream.Addr().String())
 	must(err)
-	p := proxy.New(proxy.Config{Routes: []proxy.Route{{Upstream: u, Stage: stage}}, Record: recorded})
+	c.Routes = []proxy.Route{{Upstream: u, Stage: stage}}
+	p := proxy.New(c)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err)
 	served := make(chan error, 1)

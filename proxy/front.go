@@ -250,7 +250,9 @@ func (h *handover) Accept() (net.Conn, error) {
 func (h *handover) Close() (err error) {
 	h.once.Do(func() {
 		close(h.closed)
-		err = h.Listener.Close()
+		if err = h.Listener.Close(); errors.Is(err, net.ErrClosed) {
+			err = nil // Drain has closed it before
+		}
 	})
 	return err
 }

@@ -250,12 +250,12 @@ func (p *Proxy) serveWebSocket(w http.ResponseWriter, r *http.Request, route *Ro
 	}
 	tap, err := p.config.Record(about)
 	if err != nil {
-		p.config.Log.Error("session not recorded, so not relayed", "url", about.URL, "err", err)
+		p.config.Log.Error("session not recorded, so not relayed", "client", about.Client, "path", r.URL.Path, "err", err)
 		refuse(w, http.StatusServiceUnavailable, fmt.Sprintf("cannot record the session: %v", err))
 		return
 	}
 	s := newSession(p, tap)
-	s.upstream = about.Upstream
+	s.upstream, s.client, s.path = about.Upstream, about.Client, r.URL.Path
 	if why, ok := p.admit(s); !ok {
 		if !p.isClosing() {
 			p.complain("session refused: too many are open", "limits.sessions", "client", about.Client)
@@ -328,7 +328,7 @@ func (s *session) shake(w http.ResponseWriter, r *http.Request, route *Route, ta
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
-		p.config.Log.Debug("upstream not reached", "upstream", u.String(), "err", err)
+		p.config.Log.Debug("upstream not reached", "session", s.tap.Number(), "upstream", u.String(), "err", err)
 		s.refused(w, http.StatusBadGateway, u.unreachable(err))
 		return false
 	}
@@ -372,6 +372,7 @@ func (s *session) shake(w http.ResponseWriter, r *http.Request, route *Route, ta
 	if s.stage != nil {
 		s.stage.Opened(up.res.Header.Get("Sec-Websocket-Protocol"))
 	}
+	s.logOpened()
 	s.start(client, early, up.conn, up.early, compression)
 	return true
 }

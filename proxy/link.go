@@ -25,8 +25,9 @@ type link struct {
 	parts   []tape.Part
 	guard   *guard // of strict mode; nil otherwise
 
-	way    *way          // of a session with a stage; nil otherwise
-	writes atomic.Uint64 // begun and ended: odd while dst is being written to
+	writes  atomic.Uint64 // begun and ended: odd while dst is being written to
+	way     *way          // of a session with a stage; nil otherwise
+	untimed uint32        // chunks to go until one is timed; 0 before the first
 
 	closing closePayload
 	closed  bool // a close frame has been passed on
@@ -87,9 +88,11 @@ func (l *link) forward(chunk []byte) bool {
 }
 
 func (l *link) pass(chunk []byte) bool {
+	began := l.timed()
 	l.parts = l.walker.Walk(l.parts[:0], chunk)
 	l.look()
 	l.session.tap.Parts(l.from, l.leg(), l.parts)
+	l.added(began)
 	return l.write(chunk)
 }
 

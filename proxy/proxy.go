@@ -57,6 +57,7 @@ type Config struct {
 	StallTimeout     time.Duration                   // how long a peer may take nothing of what is sent to it; default 1 h
 	KeepAlive        time.Duration                   // between questions whether a silent peer is there still; nine without an answer end it; default 15 s
 	CloseTimeout     time.Duration                   // how long nothing may move once a close frame or the end of a direction has been seen; default 15 s
+	Added            func(time.Duration)             // is told how long a chunk, of some, was kept between being read and being written; must be quick; may be nil
 	Log              *slog.Logger                    // what goes wrong; nil discards
 }
 
@@ -83,10 +84,14 @@ type Proxy struct {
 	clients    atomic.Int64 // connections from clients that are open
 	visits     sync.Map     // of net/http: connection to its visit
 	complaints complaints
+	figures    figures
+	accepting  atomic.Int32 // listeners that are
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
 	fronted  map[net.Conn]stage
+	served   []*handover // what is being listened on
+	draining bool
 	closing  bool
 	running  sync.WaitGroup // requests and sessions; not added to once closing
 }
@@ -127,7 +132,8 @@ func New(c Config) *Proxy {
 		c.Record = func(tape.Session) (Tap, error) { return discard{}, nil }
 	}
 	p := &Proxy{config: c, sessions: map[*session]struct{}{}, fronted: map[net.Conn]stage{},
-		late: fmt.Errorf("no answer within %v (limits.handshake_timeout)", c.HandshakeTimeout)}
+		figures: figures{ended: map[tape.EndingKind]uint64{}, changed: map[tape.Fate]uint64{}},
+		late:    fmt.Errorf("no answer within %v (limits.handshake_timeout)", c.HandshakeTimeout)}
 	for i := range c.Routes {
 		c.Routes[i].Upstream.prepare(p)
 	}
@@ -157,7 +163,18 @@ func (p *Proxy) Serve(ln net.Listener) error {
 	ctx, unwatch := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
 	watching.Go(func() { p.watchStalls(ctx) })
+	p.mu.Lock()
+	p.served = append(p.served, rest)
+	if p.draining {
+		_ = ln.Close()
+	}
+	p.mu.Unlock()
+	p.accepting.Add(1)
 	failure := p.accept(rest)
+	p.accepting.Add(-1)
+	if p.isDraining() {
+		<-rest.closed // what was accepted before may still ask for something
+	}
 	_ = rest.Close()
 	unwatch()
 	watching.Wait()
@@ -224,6 +241,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		addNothing(w, nil)
 		route.Upstream.http.ServeHTTP(w, withRoute(r, route))
 	}
+}
+
+func (p *Proxy) isDraining() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.draining
 }
 
 func (p *Proxy) isClosing() bool {

@@ -20,8 +20,10 @@ import (
 // session is one WebSocket connection on its way through the proxy.
 type session struct {
 	proxy    *Proxy
-	tap      Tap
+	tap      meter
 	upstream string
+	client   string       // its address
+	path     string       // that it asked for
 	legs     [2]net.Conn  // by side
 	links    [2]link      // by the side that sends
 	stage    Stage        // nil if nobody decides about messages
@@ -58,7 +60,7 @@ type hangup struct {
 }
 
 func newSession(p *Proxy, tap Tap) *session {
-	s := &session{proxy: p, tap: tap, began: time.Now()}
+	s := &session{proxy: p, tap: meter{Tap: tap, figures: &p.figures}, began: time.Now()}
 	for _, from := range tape.Sides() {
 		s.links[from].session, s.links[from].from = s, from
 	}
@@ -124,6 +126,7 @@ func (s *session) over(e tape.Ending) {
 	s.taped = true
 	s.mu.Unlock()
 	s.tap.End(e)
+	s.logOver(&e)
 }
 
 // setAbort says what ends the handshake; nil when it is over, so that a session

@@ -80,6 +80,7 @@ func (l *link) forwardStrict(chunk []byte) bool {
 		chunk = append(l.guard.withheld, chunk...)
 		l.guard.withheld = nil
 	}
+	began := l.timed()
 	passed := 0 // of chunk
 	for seen < len(chunk) {
 		if h := l.session.hanging.Load(); h != nil && !l.hungUp && l.walker.Boundary() {
@@ -106,6 +107,7 @@ func (l *link) forwardStrict(chunk []byte) bool {
 		l.session.tap.Parts(l.from, l.leg(), l.parts)
 		passed = seen
 	}
+	l.added(began)
 	l.guard.withheld = append([]byte(nil), chunk[passed:]...)
 	return l.write(chunk[:passed])
 }

@@ -348,6 +348,9 @@ func (w *way) advance(number int) outcome {
 				return goOn
 			}
 			lane.asked = false
+			if now := w.link.timed(); !now.IsZero() {
+				w.link.session.proxy.config.Added(now.Sub(w.link.session.began) - it.msg.T)
+			}
 			w.apply(it, &v)
 		case it.hooked && !it.discard:
 			if !it.whole && !it.long {

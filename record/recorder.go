@@ -21,14 +21,15 @@ import (
 
 // Options of a [Recorder]. The zero value of each means its default.
 type Options struct {
-	Flush    time.Duration    // how long a frame may wait to be written; default 50 ms, at most 500 ms
-	Buffer   int64            // bytes that may wait to be written; default 16 MiB
-	Drop     bool             // when the buffer is full, drop frames and mark the gap instead of holding the links
-	Inflate  uint64           // what one message may inflate to, bytes; default 64 MiB
-	Redactor *Redactor        // applied to all that is recorded; nil redacts nothing
-	Feed     Feed             // is told what was written, for a live view; may be nil
-	OnError  func(error)      // is told when writing begins to fail, and nil when it works again; may be nil
-	now      func() time.Time // for tests
+	Flush    time.Duration                       // how long a frame may wait to be written; default 50 ms, at most 500 ms
+	Buffer   int64                               // bytes that may wait to be written; default 16 MiB
+	Drop     bool                                // when the buffer is full, drop frames and mark the gap instead of holding the links
+	Inflate  uint64                              // what one message may inflate to, bytes; default 64 MiB
+	Redactor *Redactor                           // applied to all that is recorded; nil redacts nothing
+	Feed     Feed                                // is told what was written, for a live view; may be nil
+	OnWrite  func(took time.Duration, err error) // is told of each write; must not block; may be nil
+	OnError  func(error)                         // is told when writing begins to fail, and nil when it works again; may be nil
+	now      func() time.Time                    // for tests
 	newID    func() (tape.ID, error)
 }
 
@@ -66,9 +67,10 @@ type Event struct {
 type Recorder struct {
 	store    Writer
 	opts     Options
-	pending  atomic.Int64  // bytes not yet written
-	writing  atomic.Int64  // those of them that the flush under way has taken
-	unstored atomic.Int64  // sessions that no flush has taken yet
+	pending  atomic.Int64 // bytes not yet written
+	writing  atomic.Int64 // those of them that the flush under way has taken
+	unstored atomic.Int64 // sessions that no flush has taken yet
+	missed   struct{ frames, bytes atomic.Uint64 }
 	wake     chan struct{} // something is waiting
 	hurry    chan struct{} // it should be written now
 	stop     chan struct{}
@@ -108,6 +110,9 @@ func NewRecorder(store Writer, opts Options) *Recorder {
 	}
 	if opts.OnError == nil {
 		opts.OnError = func(error) {}
+	}
+	if opts.OnWrite == nil {
+		opts.OnWrite = func(time.Duration, error) {}
 	}
 	if opts.newID == nil {
 		opts.newID = newIDs()
@@ -196,6 +201,11 @@ func (r *Recorder) Healthy() error {
 
 // Waiting returns how many bytes wait to be written.
 func (r *Recorder) Waiting() int64 { return r.pending.Load() }
+
+// Gaps returns how much was not recorded so far because there was no room for it.
+func (r *Recorder) Gaps() tape.Gap {
+	return tape.Gap{Frames: r.missed.frames.Load(), Bytes: r.missed.bytes.Load()}
+}
 
 // LetGo ends holding links back, for a shutdown that cannot wait for a tape: from
 // now on a full buffer drops frames, whatever the policy, and marks the gap.
@@ -339,7 +349,9 @@ func (r *Recorder) flush() {
 	}
 	retry := r.retries()
 	for len(dirty) > 0 {
+		began := time.Now()
 		err := r.store.Append(context.Background(), batch)
+		r.opts.OnWrite(time.Since(began), err)
 		if changed := r.setErr(err); changed {
 			r.opts.OnError(err)
 		}
@@ -596,11 +608,11 @@ func (t *Tap) drop(from tape.Side, leg tape.Leg, p *tape.Part, admitted bool) bo
 		t.dropping[from] = false
 		return false
 	}
-	gap := &t.gaps[from]
+	missing := missed{bytes: uint64(len(p.Payload))}
 	if begins {
-		gap.frames++
+		missing.frames = 1
 	}
-	gap.bytes += uint64(len(p.Payload))
+	t.miss(from, missing)
 	t.dropping[from] = true
 	if leg == tape.LegIn {
 		t.await(from, leg, p, 0)
@@ -609,6 +621,14 @@ func (t *Tap) drop(from tape.Side, leg tape.Leg, p *tape.Part, admitted bool) bo
 		}
 	}
 	return true
+}
+
+// miss counts what is not recorded, of a session and of all.
+func (t *Tap) miss(from tape.Side, m missed) {
+	t.gaps[from].frames += m.frames
+	t.gaps[from].bytes += m.bytes
+	t.rec.missed.frames.Add(m.frames)
+	t.rec.missed.bytes.Add(m.bytes)
 }
 
 // torso reports whether a frame goes on with a message of which a part was dropped.
@@ -678,8 +698,7 @@ func (t *Tap) decided(d *tape.Decision) uint64 {
 // dropMade counts frames that wstape made into the gap.
 func (t *Tap) dropMade(from tape.Side, out []tape.Part) {
 	for i := range out {
-		t.gaps[from].frames++
-		t.gaps[from].bytes += uint64(len(out[i].Payload))
+		t.miss(from, missed{1, uint64(len(out[i].Payload))})
 	}
 }
 

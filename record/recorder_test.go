@@ -310,7 +310,8 @@ func TestDroppedFramesAreMarkedExactly(t *testing.T) {
 func dropped(t *testing.T, pieces bool) {
 	r := random(t)
 	store := newGate()
-	rec := NewRecorder(store, Options{Buffer: 2000, Drop: true})
+	writes := 0
+	rec := NewRecorder(store, Options{Buffer: 2000, Drop: true, OnWrite: func(time.Duration, error) { writes++ }})
 	tap := begin(t, rec)
 	var frames, size tape.Counts
 	send := func() {
@@ -360,6 +361,7 @@ func dropped(t *testing.T, pieces bool) {
 		t.Errorf("the stream holds %v frames, %v bytes; sent were %v, %v", recount.Frames, recount.Bytes, frames, size)
 	}
 	gaps, next := 0, uint64(1)
+	var missing tape.Gap
 	for line, err := range Lines(t.Context(), store, 1, ReadOptions{}) {
 		must(t, err)
 		if line.Gap != nil {
@@ -368,12 +370,20 @@ func dropped(t *testing.T, pieces bool) {
 				t.Errorf("why: %s", line.Gap.Why)
 			}
 			next += line.Gap.Frames
+			missing.Frames += line.Gap.Frames
+			missing.Bytes += line.Gap.Bytes
 			continue
 		}
 		if line.Message.Seq < next {
 			t.Errorf("frame %d behind frame %d", line.Message.Seq, next)
 		}
 		next = line.Message.Seq + 1
+	}
+	if got := rec.Gaps(); got != missing {
+		t.Errorf("the recorder says %+v was dropped, the tape %+v", got, missing)
+	}
+	if writes < 5 {
+		t.Errorf("told of %d writes", writes)
 	}
 	if gaps == 0 && !pieces {
 		t.Error("nothing was dropped")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -447,9 +448,12 @@ func TestDisabled(t *testing.T) {
 		if n := len(fourth.all("note started")); n > 0 {
 			t.Error("the disabled script was started")
 		}
+		if got, want := r.set.Stats(), []Stats{{Script: "a.js", GivenUp: 2, Stuck: 2, Disabled: true}, {Script: "b.js"}}; !slices.Equal(got, want) {
+			t.Errorf("figures %+v, want %+v", got, want)
+		}
 		close(release)
 		synctest.Wait()
-		if n := r.set.order[0].stuck.Load(); n != 0 {
+		if n := r.set.Stats()[0].Stuck; n != 0 {
 			t.Errorf("%d stuck after they came back", n)
 		}
 	}, `

@@ -251,6 +251,7 @@ func (s *Session) leave(v *vm) bool {
 	if s.run.phase == interrupted {
 		s.run.vm.rt.ClearInterrupt()
 	}
+	since := s.run.since
 	s.run = running{}
 	ready := s.ready
 	s.ready = nil
@@ -258,6 +259,9 @@ func (s *Session) leave(v *vm) bool {
 		s.free.Broadcast()
 	}
 	s.mu.Unlock()
+	if ran := s.set.opts.Ran; ran != nil {
+		ran(v.source.name, time.Since(since))
+	}
 	for _, next := range ready {
 		next()
 	}
@@ -379,6 +383,7 @@ func (s *Session) crashed(v *vm, x any) {
 
 // giveUp goes on without the scripts, because of v.
 func (s *Session) giveUp(v *vm, text string) {
+	v.source.givenUp.Add(1)
 	s.tell(v, Entry{Level: "error", Text: text, Failed: true})
 	s.reckon()
 	s.stop()

@@ -24,13 +24,14 @@ const (
 
 // Options of a [Set]. The zero value of each means its default.
 type Options struct {
-	Timeout      time.Duration     // how long a script may run without yielding; default 100 ms
-	AwaitTimeout time.Duration     // how long a hook may take, awaits included; default 30 s
-	OnError      OnError           // default Pass
-	Memory       int64             // bytes: the longest string or buffer, and how much the heap may grow while one hook runs; default 256 MiB
-	StoreBytes   int64             // of the shared store; default 64 MiB
-	Env          map[string]string // what scripts see as env
-	Log          func(Entry)       // is told what scripts print and how they fail; must not block; nil discards
+	Timeout      time.Duration                           // how long a script may run without yielding; default 100 ms
+	AwaitTimeout time.Duration                           // how long a hook may take, awaits included; default 30 s
+	OnError      OnError                                 // default Pass
+	Memory       int64                                   // bytes: the longest string or buffer, and how much the heap may grow while one hook runs; default 256 MiB
+	StoreBytes   int64                                   // of the shared store; default 64 MiB
+	Env          map[string]string                       // what scripts see as env
+	Ran          func(script string, took time.Duration) // is told how long a script has run without yielding; must not block; may be nil
+	Log          func(Entry)                             // is told what scripts print and how they fail; must not block; nil discards
 
 	grace time.Duration // how long an interrupted runtime may take to come back
 	every bool          // tell every failure, not only some of those that are the same
@@ -109,6 +110,8 @@ type source struct {
 	broken   atomic.Pointer[[]string] // files of a newer version that could not be loaded
 	stuck    atomic.Int32             // abandoned runtimes that still run
 	disabled atomic.Bool              // too many of them
+	failures atomic.Uint64            // of its hooks, and of its own code in a session
+	givenUp  atomic.Uint64            // runtimes
 }
 
 // files returns those whose change means that there is a newer version.
@@ -289,6 +292,24 @@ func (s *Set) Close() {
 	if w != nil {
 		w.close()
 	}
+}
+
+// Stats is what has become of a script since it was loaded first.
+type Stats struct {
+	Script   string
+	Failures uint64 // of its hooks, and of its own code when a session began
+	GivenUp  uint64 // runtimes that did not come back, or crashed
+	Stuck    int    // those of them that still run
+	Disabled bool   // it runs in no session any more
+}
+
+// Stats returns the figures of each script.
+func (s *Set) Stats() []Stats {
+	var out []Stats
+	for _, src := range s.order {
+		out = append(out, Stats{src.name, src.failures.Load(), src.givenUp.Load(), int(src.stuck.Load()), src.disabled.Load()})
+	}
+	return out
 }
 
 // abandoned counts a runtime that does not come back.

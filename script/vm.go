@@ -522,6 +522,7 @@ func (e *errorCount) worth(text string) (times uint64, tell bool) {
 // script, it is called in a turn.
 func (s *Session) report(v *vm, what string, err error) {
 	text := shorten(what+" failed: "+Explain(v.failure(err)), maxNote)
+	v.source.failures.Add(1)
 	if why := interruptedBy(err); why != nil {
 		text = what + " was stopped: it " + why.Error()
 	}
