@@ -24,6 +24,8 @@ func mayImport() map[string][]string {
 		"internal/wire":        {"tape"},
 		"internal/config":      {"tape", "internal/jsonpath", "internal/levenshtein"},
 		"internal/decode":      {"tape"},
+		"internal/admin":       {},
+		"internal/metrics":     {"tape"},
 		"internal/demo":        {},
 		"internal/drain":       {},
 		"internal/jsonpath":    {},
@@ -68,6 +70,8 @@ func doors() map[string][]string {
 		"google.golang.org/protobuf":    {"internal/decode"},
 		"github.com/bufbuild":           {"internal/decode"},
 		"golang.org/x/term":             {"internal/cli"},
+		"github.com/coreos/go-systemd":  {"internal/cli"},
+		"github.com/prometheus":         {"internal/metrics"},
 		"golang.org/x/sys":              {"internal/drain", "internal/wstest", "record/boltstore"},
 		"github.com/expr-lang/expr":     {"internal/filter"},
 		"testing":                       {}, // helpers take an interface of their own

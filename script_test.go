@@ -6,11 +6,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,7 +52,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// waitaddr VAR FILE waits until an --addr-file is there and sets VAR to its address.
+// waitaddr VAR FILE waits until an --addr-file is there and sets VAR to its
+// address, and VAR_ADMIN to the admin side's.
 func waitaddr(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: waitaddr VAR FILE")
@@ -59,9 +62,10 @@ func waitaddr(ts *testscript.TestScript, _ bool, args []string) {
 	defer tick.Stop()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-tick.C {
 		text, err := os.ReadFile(ts.MkAbs(args[1]))
-		var addr struct{ Listen string }
+		var addr struct{ Listen, Admin string }
 		if err == nil && json.Unmarshal(text, &addr) == nil && addr.Listen != "" {
 			ts.Setenv(args[0], addr.Listen)
+			ts.Setenv(args[0]+"_ADMIN", addr.Admin)
 			return
 		}
 	}
@@ -142,16 +146,17 @@ func wsecho() error {
 	return nil
 }
 
-// wssay [-hold] [-get] URL MESSAGE… says each message, waits for its echo and
+// wssay [-hold] [-get [-bearer FILE]] URL MESSAGE… says each message, waits for its echo and
 // prints it, then closes with 1000. -hold waits for the server to close instead
-// and prints how it did; -get makes a plain HTTP request.
+// and prints how it did; -get makes a plain HTTP request, with the token in a file.
 func wssay() error {
 	hold := flag.Bool("hold", false, "wait for the server to close")
 	get := flag.Bool("get", false, "make a plain HTTP request")
+	bearer := flag.String("bearer", "", "with the token in this `FILE`")
 	flag.Parse()
 	url := flag.Arg(0)
 	if *get {
-		return httpGet(url)
+		return httpGet(url, *bearer)
 	}
 	conn, res, err := websocket.DefaultDialer.Dial(url, nil)
 	if err != nil {
@@ -185,13 +190,25 @@ func wssay() error {
 	return nil
 }
 
-func httpGet(url string) error {
-	res, err := http.Get(url)
+func httpGet(url, bearer string) error {
+	r, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	if bearer != "" {
+		token, err := os.ReadFile(bearer)
+		if err != nil {
+			return err
+		}
+		r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	}
+	res, err := http.DefaultClient.Do(r)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
 	fmt.Println(res.Status)
-	_, err = fmt.Println(res.Header)
+	fmt.Println(res.Header)
+	_, err = io.Copy(os.Stdout, res.Body)
 	return err
 }

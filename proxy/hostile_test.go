@@ -363,6 +363,8 @@ func TestAFloodOfTinyFramesIsBounded(t *testing.T) {
 		p := &play{}
 		r := start(t, func(c *setup) { c.MessageBytes, c.forgetful = 100<<10, true }, p.on(t))
 		client, server := r.open()
+		_ = server.Conn.SetDeadline(time.Now().Add(10 * wstest.Patience)) // under the race detector it is a lot
+		_ = client.Conn.SetDeadline(time.Now().Add(10 * wstest.Patience))
 		buf := make([]byte, 1<<20)
 		before := heap()
 		first := wstest.Bytes(wstest.New(tape.Text, payload).From(tape.Client).Part(false))

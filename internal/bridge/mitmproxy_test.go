@@ -264,7 +264,7 @@ func TestTimesOfADump(t *testing.T) {
 }
 
 func TestSecretsOfADump(t *testing.T) {
-	redactor, err := record.NewRedactor([]byte("key"), []string{"authorization", "cookie"}, []string{"token"})
+	redactor, err := record.NewRedactor([]byte("key"), record.Rules{Headers: []string{"authorization", "cookie"}, Query: []string{"token"}})
 	must(t, err)
 	m := record.NewMemory()
 	_, _, err = ImportMitmproxy(t.Context(), bytes.NewReader(flows(t)), m, redactor)

@@ -14,12 +14,13 @@ import (
 // flagKeys says which key each flag of `proxy` sets.
 func flagKeys() map[string]string {
 	return map[string]string{
-		"listen": "listen", "tape": "tape", "admin": "admin", "addr-file": "addr_file", "strict": "strict",
+		"listen": "listen", "tape": "tape", "addr-file": "addr_file", "strict": "strict",
+		"admin": "admin.listen", "admin-token-file": "admin.token_file", "pprof": "admin.pprof",
 		"host-header": "host_header", "header": "headers", "tls-cert": "tls.cert", "tls-key": "tls.key",
 		"upstream-ca": "upstream_tls.ca", "upstream-cert": "upstream_tls.cert", "upstream-key": "upstream_tls.key",
 		"upstream-sni": "upstream_tls.sni", "insecure-upstream": "upstream_tls.insecure",
 		"redact-json": "record.redact.json", "redact-text": "record.redact.text",
-		"script": "script.files", "quiet": "log.quiet", "log-format": "log.format",
+		"script": "script.files", "quiet": "log.quiet", "log-format": "log.format", "log-level": "log.level",
 	}
 }
 
@@ -30,13 +31,16 @@ func proxyFlags(fs *pflag.FlagSet) {
 	fs.String("listen", "127.0.0.1:8080", "serve on this `ADDR`; port 0 picks a free one")
 	fs.String("tape", "wstape.db", "record to this `FILE`")
 	fs.Bool("no-record", false, "record nothing")
-	fs.String("admin", "off", "serve the control API on this `ADDR`, or off")
+	fs.String("admin", "off", "serve health, metrics and the like on this `ADDR`, or off")
+	fs.String("admin-token-file", "", "who uses the admin side must know what is in this `FILE` (default: one beside the tape, made if need be)")
+	fs.Bool("pprof", false, "show profiles of wstape on the admin side")
 	fs.String("addr-file", "", "write the bound addresses to this `FILE` as JSON once listening")
 	redactFlags(fs)
 	fs.StringArray("script", nil, "run this JavaScript or TypeScript `FILE` on the messages (may be given several times: a chain, in order)")
 	fs.Bool("strict", false, "end a session that violates RFC 6455 instead of passing it on, marked")
 	fs.Bool("quiet", false, "no live log")
-	fs.String("log-format", "text", "live log as `text|json`")
+	fs.String("log-format", "text", "log as `text|json`")
+	fs.String("log-level", "info", "tell what matters this much: `debug|info|warn|error`")
 	fs.String("tls-cert", "", "serve wss with this certificate (PEM `FILE`)")
 	fs.String("tls-key", "", "and this key (PEM `FILE`)")
 	fs.String("upstream-ca", "", "trust upstreams signed by this CA (PEM `FILE`)")

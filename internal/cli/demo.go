@@ -62,7 +62,7 @@ func (a *app) demo(ctx context.Context, listen string, once bool) (err error) {
 	if err != nil {
 		return err
 	}
-	s, err := a.startService(c)
+	s, err := a.startService(c, sockets{})
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,8 @@ import (
 // goroutine and never holds it up: what it has no room for is counted and said.
 type liveLog struct {
 	events  chan logged
-	skipped atomic.Uint64
+	skipped atomic.Uint64 // and not yet owned up to
+	lost    atomic.Uint64 // of those that were
 	done    chan struct{}
 
 	out     *bufio.Writer
@@ -34,6 +35,9 @@ type logged struct {
 
 // liveLogRoom is how many events may wait to be printed.
 const liveLogRoom = 4096
+
+// liveLogRun is how many bytes of lines are written at once, about.
+const liveLogRun = 16 << 10
 
 func newLiveLog(env *Env, asJSON bool) *liveLog {
 	l := &liveLog{
@@ -84,8 +88,11 @@ func (l *liveLog) run() {
 		} else {
 			l.print(&e.Event)
 		}
-		if len(l.events) == 0 {
+		switch {
+		case len(l.events) == 0:
 			l.sayShort()
+			_ = l.out.Flush()
+		case l.out.Buffered() > liveLogRun: // at a line's end: others write to stderr too
 			_ = l.out.Flush()
 		}
 	}
@@ -96,6 +103,7 @@ func (l *liveLog) run() {
 // sayShort owns up to what was not printed.
 func (l *liveLog) sayShort() {
 	n := l.skipped.Swap(0)
+	l.lost.Add(n)
 	switch {
 	case n == 0:
 	case l.json:

@@ -11,12 +11,14 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/wstape/wstape/internal/config"
+	"github.com/wstape/wstape/internal/metrics"
 	"github.com/wstape/wstape/proxy"
 	"github.com/wstape/wstape/record"
 	"github.com/wstape/wstape/record/boltstore"
@@ -48,7 +50,11 @@ configuration are served.`,
 		if err != nil {
 			return err
 		}
-		s, err := a.startService(c)
+		given, err := inherit()
+		if err != nil {
+			return err
+		}
+		s, err := a.startService(c, given)
 		if err != nil {
 			return err
 		}
@@ -60,9 +66,6 @@ configuration are served.`,
 
 // greet tells where to connect and where it is recorded.
 func (a *app) greet(c *config.Config, s *service) {
-	if c.Log.Format == "json" {
-		return
-	}
 	to := "its routes"
 	if c.Upstream != "" {
 		to = c.Upstream
@@ -71,72 +74,115 @@ func (a *app) greet(c *config.Config, s *service) {
 	if c.Record.Enabled {
 		recording = "recording to " + c.Tape
 	}
+	if c.Log.Format == "json" {
+		about := []any{"url", s.url(), "upstream", to, "tape", recording}
+		if s.admin != nil {
+			about = append(about, "admin", s.adminURL(), "token_file", s.token)
+		}
+		s.logger.Info("listening", about...)
+		return
+	}
 	fmt.Fprintf(a.Stderr, "wstape: %s → %s, %s\n", s.url(), to, recording)
+	if s.admin != nil {
+		fmt.Fprintf(a.Stderr, "wstape: the admin side is at %s, for those who know what is in %s\n", s.adminURL(), s.token)
+	}
 }
 
 // service is a running proxy with everything around it.
 type service struct {
 	config   *config.Config
+	logger   *slog.Logger // of what the live log does not show
 	listener net.Listener
+	admin    net.Listener     // nil if there is no admin side
+	token    string           // the file that has the admin side's token
+	metrics  *metrics.Metrics // nil if there is no admin side
 	proxy    *proxy.Proxy
 	recorder *record.Recorder // nil if nothing is recorded or shown
 	store    *boltstore.Store // nil if nothing is recorded
 	log      *liveLog         // nil if quiet and without scripts
 	scripts  *script.Set      // nil if there are none
+	manager  manager
 	serving  sync.WaitGroup
 	failed   chan error         // from what serves
-	served   context.Context    // while the tape is there for others: readers' socket, retention
-	unserve  context.CancelFunc // ends that
+	unserve  context.CancelFunc // ends what serves readers, the admin side and the service manager
+	draining atomic.Bool        // no more connections are accepted
 }
 
 // startService opens everything that the configuration asks for, the listener
-// first, so that a busy port leaves no tape behind.
-func (a *app) startService(c *config.Config) (_ *service, err error) {
+// first, so that a busy port leaves no tape behind. Listeners that are given are
+// used instead of new ones.
+func (a *app) startService(c *config.Config, given sockets) (_ *service, err error) {
 	list, err := routes(c)
 	if err != nil {
 		return nil, err
 	}
-	s := &service{config: c, failed: make(chan error, 2), unserve: func() {}}
-	if err = s.openScripts(a, list); err != nil {
-		return nil, err
-	}
+	logger, sessions := newLogger(a.Stderr, &c.Log)
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &service{config: c, logger: logger, failed: make(chan error, maxServers), unserve: cancel}
 	defer func() {
 		if err != nil {
 			_ = s.release(a.hard)
 		}
 	}()
-	if s.listener, err = listen(c); err != nil {
+	if err := s.listenAdmin(given.admin); err != nil {
 		return nil, err
 	}
-	if err := s.openTape(a); err != nil {
+	if err := s.openScripts(a, list); err != nil {
 		return nil, err
 	}
-	logger := slog.New(slog.NewTextHandler(a.Stderr, nil))
-	if c.Log.Format == "json" {
-		logger = slog.New(slog.NewJSONHandler(a.Stderr, nil))
+	if s.listener, err = listen(c, given.listen); err != nil {
+		return nil, err
+	}
+	if err := s.openTape(ctx, a); err != nil {
+		return nil, err
 	}
 	s.proxy = proxy.New(proxy.Config{
 		Routes: list, Record: s.recordFunc(), Strict: c.Strict, MaxSessions: c.Limits.Sessions, MaxConnections: c.Limits.Connections,
 		HandshakeTimeout: c.Limits.HandshakeTimeout, HandshakeBytes: int(c.Limits.HandshakeBytes),
 		IdleTimeout: c.Limits.IdleTimeout, StallTimeout: c.Limits.StallTimeout, KeepAlive: c.Limits.KeepAlive,
-		CloseTimeout: c.Limits.CloseTimeout, HeldBytes: int(c.Limits.Held), MessageBytes: int(c.Limits.Message), Log: logger,
+		CloseTimeout: c.Limits.CloseTimeout, HeldBytes: int(c.Limits.Held), MessageBytes: int(c.Limits.Message), Log: sessions, Added: s.addedFunc(),
 	})
 	s.serve(func() error { return s.proxy.Serve(s.listener) })
-	if c.AddrFile != "" {
-		err = writeAddrFile(c.AddrFile, addresses{Listen: s.listener.Addr().String()})
+	if err := s.serveAdmin(ctx); err != nil {
+		return nil, err
 	}
-	return s, err
+	at := addresses{Listen: s.listener.Addr().String()}
+	if s.admin != nil {
+		at.Admin = s.admin.Addr().String()
+	}
+	if c.AddrFile != "" {
+		if err := writeAddrFile(c.AddrFile, at); err != nil {
+			return nil, err
+		}
+	}
+	s.serve(func() error { return s.manager.attend(ctx, s.proxy.Sessions) })
+	s.manager.tell("READY=1\nSTATUS=listening on %s", s.listener.Addr())
+	return s, nil
+}
+
+// maxServers is how many things serve at once, each of which may fail.
+const maxServers = 4
+
+// addedFunc is what the proxy tells how long it keeps what passes.
+func (s *service) addedFunc() func(time.Duration) {
+	if s.metrics == nil {
+		return nil
+	}
+	return s.metrics.Added
 }
 
 // openTape opens the tape and starts recorder, live log and the socket for readers.
-func (s *service) openTape(a *app) error {
+func (s *service) openTape(ctx context.Context, a *app) error {
 	c := s.config
 	if !c.Log.Quiet || s.scripts != nil {
 		s.log = newLiveLog(&a.Env, c.Log.Format == "json")
 	}
 	opts := record.Options{
 		Flush: c.Record.Flush, Buffer: int64(c.Record.Buffer), Drop: c.Record.WhenFull == "drop", Inflate: uint64(c.Limits.Inflate),
-		OnError: func(err error) { sayWriting(a, c.Tape, err) },
+		OnError: s.sayWriting,
+	}
+	if s.metrics != nil {
+		opts.OnWrite = s.metrics.Written
 	}
 	if !c.Log.Quiet {
 		opts.Feed = s.log
@@ -167,36 +213,35 @@ func (s *service) openTape(a *app) error {
 		return err
 	}
 	s.recorder = record.NewRecorder(store, opts)
-	if err := s.serveReaders(); err != nil {
+	if err := s.serveReaders(ctx); err != nil {
 		return err
 	}
-	s.keep(a)
+	s.keep(ctx)
 	return nil
 }
 
 // keep holds the tape within record.keep while this proxy runs.
-func (s *service) keep(a *app) {
+func (s *service) keep(ctx context.Context) {
 	k := record.Keep{Age: s.config.Record.Keep.Age, Bytes: int64(s.config.Record.Keep.Size), Sessions: uint64(s.config.Record.Keep.Sessions)}
 	if k == (record.Keep{}) {
 		return
 	}
-	log := keepLog{out: a.Stderr, quiet: s.config.Log.Quiet}
+	log := keepLog{log: s.logger}
 	s.serve(func() error {
-		k.Enforce(s.served, s.store, log.report)
+		k.Enforce(ctx, s.store, log.report)
 		log.flush()
 		return nil
 	})
 }
 
 // serveReaders lets other processes read the tape while this one holds it.
-func (s *service) serveReaders() error {
+func (s *service) serveReaders(ctx context.Context) error {
 	ln, err := remote.Listen(s.config.Tape)
 	if err != nil {
 		return fail(exitReach, "%w", err)
 	}
-	s.served, s.unserve = context.WithCancel(context.Background())
 	s.serve(func() error {
-		return remote.Serve(s.served, ln, remote.Tape{
+		return remote.Serve(ctx, ln, remote.Tape{
 			Store: s.store, Key: s.store.Key(), Flush: s.flush,
 			Check: func(ctx context.Context) ([]byte, error) {
 				report, err := s.store.Check(ctx, nil)
@@ -220,14 +265,15 @@ func (s *service) flush(ctx context.Context) error {
 }
 
 // sayWriting reports that the tape cannot be written, or can again.
-func sayWriting(a *app, path string, err error) {
+func (s *service) sayWriting(err error) {
+	path := s.config.Tape
 	switch {
 	case err == nil:
-		fmt.Fprintf(a.Stderr, "wstape: the tape %s is being written again\n", path)
+		s.logger.Info("the tape is being written again", "tape", path)
 	case errors.Is(err, record.ErrAstray):
-		fmt.Fprintf(a.Stderr, "wstape: %v; it can be read while this wstape runs, and is gone when it ends: wstape export --tape %s\n", err, path)
+		s.logger.Error("the tape can be read while this wstape runs, and is gone when it ends: wstape export", "tape", path, "err", err)
 	default:
-		fmt.Fprintf(a.Stderr, "wstape: %v; trying again until it works, see record.when_full\n", err)
+		s.logger.Error("the tape cannot be written; trying again until it works, see record.when_full", "tape", path, "err", err)
 	}
 }
 
@@ -274,6 +320,7 @@ func (s *service) wait(ctx, hard context.Context) error {
 			tidy.look(s.proxy.Sessions())
 		}
 	}
+	s.drain(hard)
 	bounded, cancel := context.WithTimeout(hard, s.config.Limits.ShutdownTimeout)
 	defer cancel()
 	if s.recorder != nil {
@@ -288,6 +335,21 @@ func (s *service) wait(ctx, hard context.Context) error {
 		return fail(exitReach, "%w", failure)
 	}
 	return err
+}
+
+// drain accepts no more connections, and lets the sessions go on for as long as
+// the configuration allows.
+func (s *service) drain(hard context.Context) {
+	limits := &s.config.Limits
+	s.draining.Store(true)
+	s.manager.tell("STOPPING=1\nEXTEND_TIMEOUT_USEC=%d\nSTATUS=ending", (limits.DrainTimeout + limits.ShutdownTimeout + diskPatience).Microseconds())
+	if limits.DrainTimeout == 0 {
+		return
+	}
+	s.logger.Info("draining: no more connections are accepted", "sessions", s.proxy.Sessions(), "limits.drain_timeout", limits.DrainTimeout.String())
+	ctx, cancel := context.WithTimeout(hard, limits.DrainTimeout)
+	defer cancel()
+	s.proxy.Drain(ctx)
 }
 
 // How long the end waits for a disk that does not answer, and how long once it
@@ -305,6 +367,9 @@ func (s *service) release(hard context.Context) error {
 	}
 	if s.listener != nil {
 		_ = s.listener.Close()
+	}
+	if s.admin != nil && s.token == "" { // it is not being served
+		_ = s.admin.Close()
 	}
 	closed := make(chan error, 1)
 	go func() { closed <- s.closeTape() }()
@@ -343,21 +408,31 @@ func (s *service) closeTape() error {
 	return err
 }
 
-// listen opens the listener, with TLS if a certificate is given.
-func listen(c *config.Config) (net.Listener, error) {
-	ln, err := net.Listen("tcp", c.Listen)
-	if err != nil {
-		return nil, fail(exitReach, "listen on %s: %w; choose another address with --listen (port 0 picks a free port)", c.Listen, errors.Unwrap(err))
+// listen opens the listener, unless one is given, with TLS if a certificate is.
+func listen(c *config.Config, ln net.Listener) (_ net.Listener, err error) {
+	if ln == nil {
+		if ln, err = net.Listen("tcp", c.Listen); err != nil {
+			return nil, fail(exitReach, "listen on %s: %w; choose another address with --listen (port 0 picks a free port)", c.Listen, errors.Unwrap(err))
+		}
 	}
 	if c.TLS.Cert == "" {
 		return ln, nil
 	}
-	pair, err := tls.LoadX509KeyPair(c.TLS.Cert, c.TLS.Key)
+	secure, err := serverTLS("tls", c.TLS)
 	if err != nil {
 		ln.Close()
-		return nil, fail(exitUsage, "tls: read the certificate %s and key %s: %w", c.TLS.Cert, c.TLS.Key, err)
+		return nil, err
 	}
-	return tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}}), nil
+	return tls.NewListener(ln, secure), nil
+}
+
+// serverTLS is how clients are met; key is the part of the configuration that p is.
+func serverTLS(key string, p config.KeyPair) (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(p.Cert, p.Key)
+	if err != nil {
+		return nil, fail(exitUsage, "%s: read the certificate %s and key %s: %w", key, p.Cert, p.Key, err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}}, nil
 }
 
 // routes makes the proxy's routes; an upstream given as such serves everything

@@ -3,7 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -96,10 +96,9 @@ func keepOf(age, size string, sessions uint64) (k record.Keep, err error) {
 
 // keepLog tells what retention does, not more than once a minute.
 type keepLog struct {
-	out   io.Writer
-	quiet bool
-	last  time.Time
-	gone  int
+	log  *slog.Logger
+	last time.Time
+	gone int
 }
 
 func (l *keepLog) report(removed int, err error) {
@@ -108,13 +107,13 @@ func (l *keepLog) report(removed int, err error) {
 		l.flush()
 	}
 	if err != nil {
-		fmt.Fprintf(l.out, "wstape: record.keep: %v\n", err)
+		l.log.Warn("record.keep", "err", err)
 	}
 }
 
 func (l *keepLog) flush() {
-	if l.gone > 0 && !l.quiet {
-		fmt.Fprintf(l.out, "wstape: record.keep: removed %s from the tape\n", count(l.gone, "session"))
+	if l.gone > 0 {
+		l.log.Info("sessions removed from the tape", "sessions", l.gone, "key", "record.keep")
 	}
 	l.gone, l.last = 0, time.Now()
 }

@@ -77,7 +77,7 @@ code 1 if there was one. Without --once it serves until Ctrl-C.`,
 		if err != nil {
 			return err
 		}
-		ln, err := listen(c)
+		ln, err := listen(c, nil)
 		if err != nil {
 			return err
 		}

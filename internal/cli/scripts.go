@@ -29,6 +29,9 @@ func (s *service) openScripts(a *app, routes []proxy.Route) error {
 	}
 	o := scriptOptions(c, a.Getenv)
 	o.Log = s.scriptLog
+	if s.metrics != nil {
+		o.Ran = s.metrics.Ran
+	}
 	set, err := script.NewSet(paths, o)
 	if err != nil {
 		return fail(exitUsage, "%s", script.Explain(err))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -21,7 +22,7 @@ type Config struct {
 	Upstream    string      `mapstructure:"upstream"`
 	Routes      []Route     `mapstructure:"routes"`
 	Tape        string      `mapstructure:"tape"`
-	Admin       string      `mapstructure:"admin"`
+	Admin       Admin       `mapstructure:"admin"`
 	AddrFile    string      `mapstructure:"addr_file"`
 	Strict      bool        `mapstructure:"strict"`
 	HostHeader  string      `mapstructure:"host_header"`
@@ -70,10 +71,20 @@ type UpstreamTLS struct {
 	Insecure bool   `mapstructure:"insecure"`
 }
 
-// Log is the live log on stderr.
+// Admin is the side for those who look after wstape, not for its clients.
+type Admin struct {
+	Listen    string   `mapstructure:"listen"` // host:port or "off"
+	TokenFile string   `mapstructure:"token_file"`
+	TLS       KeyPair  `mapstructure:"tls"`
+	Hosts     []string `mapstructure:"hosts"`
+	Pprof     bool     `mapstructure:"pprof"`
+}
+
+// Log is the live log on stderr, and what else is told there.
 type Log struct {
 	Quiet  bool   `mapstructure:"quiet"`
 	Format string `mapstructure:"format"`
+	Level  string `mapstructure:"level"`
 }
 
 // Record is what goes on the tape, and how.
@@ -101,6 +112,7 @@ type Limits struct {
 	IdleTimeout      time.Duration `mapstructure:"idle_timeout"`
 	StallTimeout     time.Duration `mapstructure:"stall_timeout"`
 	KeepAlive        time.Duration `mapstructure:"keepalive"`
+	DrainTimeout     time.Duration `mapstructure:"drain_timeout"`
 	ShutdownTimeout  time.Duration `mapstructure:"shutdown_timeout"`
 	Sessions         int           `mapstructure:"sessions"`
 	Connections      int           `mapstructure:"connections"`
@@ -131,12 +143,17 @@ func (c *Config) Validate() error {
 	bad := func(key, format string, args ...any) {
 		errs = append(errs, &FieldError{Key: key, Err: fmt.Errorf(format, args...)})
 	}
-	_, port, err := net.SplitHostPort(c.Listen)
-	if _, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil {
+	if !isAddress(c.Listen) {
 		bad("listen", "%q is not host:port (like 127.0.0.1:8080; port 0 picks a free one)", c.Listen)
 	}
-	if c.Admin != "off" {
-		bad("admin", "%q: this version has no control API yet; leave it off", c.Admin)
+	switch {
+	case c.Admin.Listen == Off:
+	case !isAddress(c.Admin.Listen):
+		bad("admin.listen", "%q is neither host:port (like 127.0.0.1:9090; port 0 picks a free one) nor off", c.Admin.Listen)
+	default:
+		if key, err := c.Admin.Guarded(c.Admin.Listen); err != nil {
+			bad(key, "%w", err)
+		}
 	}
 	oneOf := func(key, value string, allowed ...string) {
 		for _, a := range allowed {
@@ -148,6 +165,7 @@ func (c *Config) Validate() error {
 	}
 	oneOf("host_header", c.HostHeader, "rewrite", "keep")
 	oneOf("log.format", c.Log.Format, "text", "json")
+	oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf("record.when_full", c.Record.WhenFull, "block", "drop")
 	oneOf("script.on_error", c.Script.OnError, "pass", "drop", "close")
 	for _, h := range c.Headers {
@@ -161,6 +179,7 @@ func (c *Config) Validate() error {
 		}
 	}
 	pair("tls", c.TLS)
+	pair("admin.tls", c.Admin.TLS)
 	pair("upstream_tls", KeyPair{c.UpstreamTLS.Cert, c.UpstreamTLS.Key})
 	for i, r := range c.Routes {
 		key := fmt.Sprintf("routes[%d]", i)
@@ -205,6 +224,9 @@ func (c *Config) validateNumbers(bad func(key, format string, args ...any)) {
 		bad("limits.keepalive", "%v is less than a second, which is what TCP counts in", c.Limits.KeepAlive)
 	}
 	positive("limits.shutdown_timeout", c.Limits.ShutdownTimeout)
+	if c.Limits.DrainTimeout < 0 {
+		bad("limits.drain_timeout", "%v is negative; 0 means not to wait", c.Limits.DrainTimeout)
+	}
 	if c.Limits.HandshakeBytes < 1<<10 || c.Limits.HandshakeBytes > 16<<20 {
 		bad("limits.handshake_bytes", "%v is not between 1KiB and 16MiB", c.Limits.HandshakeBytes)
 	}
@@ -227,6 +249,39 @@ func (c *Config) validateNumbers(bad func(key, format string, args ...any)) {
 			bad(key, "%d is negative; 0 means no limit", n)
 		}
 	}
+}
+
+// Off is the admin side's address where there is none.
+const Off = "off"
+
+func isAddress(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	_, portErr := strconv.ParseUint(port, 10, 16)
+	return err == nil && portErr == nil
+}
+
+// Loopback reports whether only this machine reaches an address, host:port.
+func Loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
+}
+
+// Guarded says what an admin side lacks, and under which key, to be served at an
+// address, host:port: whoever else may reach it, has to be kept out.
+func (a *Admin) Guarded(address string) (key string, err error) {
+	switch {
+	case Loopback(address):
+		return "", nil
+	case a.Pprof:
+		return "admin.pprof", fmt.Errorf("profiles are shown on a loopback address only, and %s can be reached from other machines", address)
+	case a.TokenFile == "" || a.TLS.Cert == "":
+		return "admin.listen", fmt.Errorf("%s can be reached from other machines: set admin.token_file and admin.tls, or use a loopback address like 127.0.0.1:9090", address)
+	}
+	return "", nil
 }
 
 // ParseHeader reads "Name: value". What could break out of the field is refused.

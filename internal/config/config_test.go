@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -39,6 +40,31 @@ func TestExampleHasEveryKeyWithItsDefault(t *testing.T) {
 	for _, s := range settings {
 		if s.Origin != "file" {
 			t.Errorf("the example does not have %s", s.Key)
+		}
+	}
+}
+
+func TestTheManualHasEveryLimitWithItsDefault(t *testing.T) {
+	manual, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, settings, err := Load(Sources{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range settings {
+		if !strings.HasPrefix(s.Key, "limits.") {
+			continue
+		}
+		_, row, _ := strings.Cut(string(manual), "\n| `"+s.Key+"` | ")
+		cell, _, _ := strings.Cut(row, " |")
+		want := fmt.Sprint(s.Value)
+		if d, err := time.ParseDuration(cell); err == nil {
+			cell = d.String()
+		}
+		if cell != want && !(cell == "none" && want == "0") {
+			t.Errorf("docs/operations.md says %q of %s, whose default is %s", cell, s.Key, want)
 		}
 	}
 }
@@ -114,7 +140,11 @@ func TestMistakesAreNamed(t *testing.T) {
 		"record: {keep: {sessions: -1}}":          `record.keep.sessions: -1 is negative`,
 		"record: {when_full: panic}":              `record.when_full: "panic" is not one of block, drop`,
 		"listen: here":                            `listen: "here" is not host:port`,
-		"admin: 127.0.0.1:1":                      `admin: "127.0.0.1:1": this version has no control API yet`,
+		"admin: here":                             `admin.listen: "here" is neither host:port`,
+		"admin: {lisen: 127.0.0.1:1}":             `unknown key "admin.lisen"; did you mean "admin.listen"?`,
+		"admin: {tls: {cert: a.pem}}":             `admin.tls: a certificate and its key go together`,
+		"log: {level: loud}":                      `log.level: "loud" is not one of debug, info, warn, error`,
+		"limits: {drain_timeout: -1s}":            `limits.drain_timeout: -1s is negative`,
 		"tls: {cert: a.pem}":                      `tls: a certificate and its key go together`,
 		"headers: [nonsense]":                     `headers: header "nonsense" is not of the form`,
 		"headers: [\"A: b\\r\\nC: d\"]":           `line break`,
@@ -159,10 +189,40 @@ func TestExpressionsAreNotSplitAtCommas(t *testing.T) {
 	}
 }
 
+// TestAnAdminSideThatOthersReachIsGuarded is about what must not be served.
+func TestAnAdminSideThatOthersReachIsGuarded(t *testing.T) {
+	const guarded = "token_file: t, tls: {cert: c, key: k}"
+	for file, want := range map[string]string{
+		"admin: off":                                                   "",
+		"admin: 127.0.0.1:0":                                           "",
+		"admin: '[::1]:9090'":                                          "",
+		"admin: LocalHost:9090":                                        "",
+		"admin: '127.8.0.1:9090'":                                      "",
+		"admin: 0.0.0.0:9090":                                          "admin.listen: 0.0.0.0:9090 can be reached from other machines",
+		"admin: ':9090'":                                               "admin.listen: :9090 can be reached",
+		"admin: '[::]:9090'":                                           "admin.listen: [::]:9090 can be reached",
+		"admin: 192.0.2.1:9090":                                        "admin.listen: 192.0.2.1:9090 can be reached",
+		"admin: example.com:9090":                                      "admin.listen: example.com:9090 can be reached",
+		"admin: '127.0.0.1.x.y:1'":                                     "admin.listen: 127.0.0.1.x.y:1 can be reached",
+		"admin: {listen: '0.0.0.0:1', token_file: t}":                  "admin.listen: 0.0.0.0:1 can be reached",
+		"admin: {listen: '0.0.0.0:1', tls: {cert: c, key: k}}":         "admin.listen: 0.0.0.0:1 can be reached",
+		"admin: {listen: '0.0.0.0:1', " + guarded + "}":                "",
+		"admin: {listen: '0.0.0.0:1', pprof: true, " + guarded + "}":   "admin.pprof: profiles are shown on a loopback address only",
+		"admin: {listen: '[::ffff:127.0.0.1]:1', pprof: true}":         "",
+		"admin: {listen: 'localhost:1', pprof: true, hosts: [a, b]}":   "",
+		"admin: {listen: '10.0.0.1:1', pprof: true, token_file: none}": "admin.pprof: profiles",
+	} {
+		_, _, err := load(t, file, nil, nil)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: error %v, want %q", file, err, want)
+		}
+	}
+}
+
 func TestSeveralMistakesComeTogether(t *testing.T) {
 	_, _, err := load(t, "strict: true\nadmin: x\nlog: {format: xml}", nil, nil)
 	var field *FieldError
-	if !errors.As(err, &field) || !strings.Contains(err.Error(), "admin:") || !strings.Contains(err.Error(), "log.format:") {
+	if !errors.As(err, &field) || !strings.Contains(err.Error(), "admin.listen:") || !strings.Contains(err.Error(), "log.format:") {
 		t.Errorf("got %v", err)
 	}
 }

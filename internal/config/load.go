@@ -41,7 +41,12 @@ func defaults() map[string]any {
 		"upstream":                 "",
 		"routes":                   []Route{},
 		"tape":                     "wstape.db",
-		"admin":                    "off",
+		"admin.listen":             Off,
+		"admin.token_file":         "",
+		"admin.tls.cert":           "",
+		"admin.tls.key":            "",
+		"admin.hosts":              []string{},
+		"admin.pprof":              false,
 		"addr_file":                "",
 		"strict":                   false,
 		"host_header":              "rewrite",
@@ -55,6 +60,7 @@ func defaults() map[string]any {
 		"upstream_tls.insecure":    false,
 		"log.quiet":                false,
 		"log.format":               "text",
+		"log.level":                "info",
 		"record.enabled":           true,
 		"record.flush":             50 * time.Millisecond,
 		"record.buffer":            "16MiB",
@@ -78,6 +84,7 @@ func defaults() map[string]any {
 		"limits.idle_timeout":      2 * time.Minute,
 		"limits.stall_timeout":     time.Hour,
 		"limits.keepalive":         15 * time.Second,
+		"limits.drain_timeout":     time.Duration(0),
 		"limits.shutdown_timeout":  5 * time.Second,
 		"limits.sessions":          0,
 		"limits.connections":       20000,
@@ -190,9 +197,11 @@ func readFile(v *viper.Viper, path string, inFile map[string]bool) error {
 		return err
 	}
 	settings := only.AllSettings()
-	switch short := settings["script"].(type) {
-	case string, []any: // script: chat.ts says the same as script.files
-		settings["script"] = map[string]any{"files": short}
+	for section, key := range shortFor() {
+		switch short := settings[section].(type) {
+		case string, []any:
+			settings[section] = map[string]any{key: short}
+		}
 	}
 	if err := v.MergeConfigMap(settings); err != nil {
 		return err
@@ -200,8 +209,10 @@ func readFile(v *viper.Viper, path string, inFile map[string]bool) error {
 	known := Keys()
 	var unknown []error
 	for _, key := range only.AllKeys() {
-		if _, short := settings["script"].(map[string]any); key == "script" && short {
-			key = "script.files"
+		if sub, ok := shortFor()[key]; ok {
+			if _, short := settings[key].(map[string]any); short {
+				key += "." + sub
+			}
 		}
 		if !slices.Contains(known, key) {
 			unknown = append(unknown, fmt.Errorf("unknown key %q%s", key, didYouMean(key, known)))
@@ -210,6 +221,10 @@ func readFile(v *viper.Viper, path string, inFile map[string]bool) error {
 	}
 	return errors.Join(append(unknown, routeKeys(only)...)...)
 }
+
+// shortFor says which key of a section its bare value is for: script: chat.ts
+// says the same as script.files.
+func shortFor() map[string]string { return map[string]string{"script": "files", "admin": "listen"} }
 
 // routeKeys refuses unknown keys inside the list of routes.
 func routeKeys(v *viper.Viper) (unknown []error) {
@@ -236,7 +251,8 @@ func didYouMean(key string, known []string) string {
 		if d := levenshtein.Distance(key, k); d < distance {
 			best, distance = k, d
 		}
-		// A key at the wrong level is near too.
+	}
+	for _, k := range known { // a key at the wrong level is near too
 		if i := strings.LastIndex(k, "."); i > 0 && levenshtein.Distance(key, k[i+1:]) < min(distance, 2) {
 			best, distance = k, levenshtein.Distance(key, k[i+1:])
 		}
