@@ -5,7 +5,7 @@ FUZZ    ?= 5s
 # Every fuzz target, as PACKAGE:NAME.
 FUZZERS = $(shell grep -rho --include='*_test.go' -H '^func Fuzz[A-Za-z0-9_]*' . | sed 's,^\./\(.*\)/[^/]*:func \(.*\)$$,./\1:\2,' | sort -u)
 
-.PHONY: test build demo fmt lint unit fuzz peers cross bridges-peers bench bench-quick bench-peers
+.PHONY: test build demo fmt lint unit fuzz peers cross vuln bridges-peers bench bench-quick bench-peers
 
 ## test: everything that must hold before a change lands
 test: peers fmt lint cross unit fuzz
@@ -30,6 +30,11 @@ fmt:
 lint:
 	$(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+
+## vuln: known vulnerabilities in what is used (govulncheck, pinned in tools/go.mod). It fetches a
+## database, so it is not part of `make test`.
+vuln:
+	$(GO) tool -modfile=tools/go.mod govulncheck ./...
 
 ## cross: the other platforms at least compile
 cross:

@@ -121,9 +121,16 @@ func (b *lockedBuffer) String() string {
 
 func start(t testing.TB, name string, command ...string) *process {
 	t.Helper()
+	return startWith(t, name, func(*exec.Cmd) {}, command...)
+}
+
+// startWith is start with something changed about the command before.
+func startWith(t testing.TB, name string, change func(*exec.Cmd), command ...string) *process {
+	t.Helper()
 	p := &process{t: t, name: name, cmd: exec.Command(command[0], command[1:]...), lines: make(chan string), done: make(chan struct{})}
 	p.cmd.Env = cleanEnv()
 	p.cmd.Stderr = &p.stderr
+	change(p.cmd)
 	stdout, err := p.cmd.StdoutPipe()
 	must(t, err)
 	p.stdin, err = p.cmd.StdinPipe()
