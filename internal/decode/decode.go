@@ -15,10 +15,17 @@ type View struct {
 	Type      string // the kind of message in the protocol's own words: "next", "subscribe", "EVENT"
 	Key       string // ties an answer to its request; "" if the protocol or the message has none
 	Answer    bool   // it answers the request with that key, which the other side sent
+	More      []Ref  // of the others, where one WebSocket message holds several of the protocol's
 	Heartbeat bool   // only keeps the connection alive
 	Summary   string // one line for people; may hold any characters, so escape it for a terminal
 	Value     any    // decoded as encoding/json would into any, numbers as json.Number, bytes as []byte; nil if there is none
 	Err       error  // why the message could not be read as Protocol; what else is set then comes from the raw view
+}
+
+// Ref is a request, or an answer to one.
+type Ref struct {
+	Key    string
+	Answer bool
 }
 
 // Hint is what is known of a session before its first message.

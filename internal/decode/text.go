@@ -67,8 +67,12 @@ func together(all []View) View {
 	var types, summaries []string
 	values := make([]any, len(all))
 	for i, one := range all {
-		if v.Key == "" {
+		switch {
+		case one.Key == "":
+		case v.Key == "":
 			v.Key, v.Answer = one.Key, one.Answer
+		default:
+			v.More = append(v.More, Ref{one.Key, one.Answer})
 		}
 		v.Heartbeat = v.Heartbeat && one.Heartbeat
 		if i < maxSummary { // no more can be seen

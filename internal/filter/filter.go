@@ -11,10 +11,13 @@
 package filter
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -116,8 +119,8 @@ func Fields() []Field {
 		{"code", "number", "of a close frame"},
 		{"reason", "string", "of a close frame"},
 		{"problem", "string", "how it violates the protocol, or why it cannot be read"},
-		{"view", "any", "what its protocol says: view.protocol, .type, .key, .answer, .heartbeat, .summary, .value"},
-		{"session", "object", ".n .id .url .upstream .client .status .subprotocol .extensions .state .ending .code .duration .started .tags"},
+		{"view", "object", "what its protocol says: ." + strings.Join(Parts()["view"], " .")},
+		{"session", "object", "as ls shows it: ." + strings.Join(Parts()["session"], " .")},
 	}
 }
 
@@ -126,6 +129,10 @@ func Compile(text string) (*Filter, error) {
 	plain, offsets := durations(text)
 	p := &patcher{uses: map[string]bool{}}
 	program, err := expr.Compile(plain, expr.Env(fields{}), expr.AsBool(), expr.Patch(p), expr.DisableBuiltin("len"), expr.MaxNodes(10000))
+	if p.wrong != nil { // of which the compiler says less, or nothing
+		p.wrong.Text, p.wrong.Column = text, written(p.wrong.Column, offsets)+1
+		return nil, p.wrong
+	}
 	if err != nil {
 		return nil, explain(text, err, offsets)
 	}
@@ -158,7 +165,7 @@ func (f *Filter) Match(s *Subject) bool {
 func (f *Filter) env(s *Subject) fields {
 	m := s.Message
 	e := fields{
-		From: m.From.String(), Op: m.Op.String(), Len: int(m.Len), Fate: string(m.Fate), T: m.T.Seconds(), Seq: int(m.Seq),
+		From: m.From.String(), Op: m.Op.String(), Len: int(m.Len), Fate: string(cmp.Or(m.Fate, tape.Passed)), T: m.T.Seconds(), Seq: int(m.Seq),
 		Frames: max(1, len(m.Frames)), Wire: int(m.WireLen), Problem: m.Violation, Latency: s.Latency.Seconds(),
 	}
 	if e.Wire == 0 {
@@ -217,18 +224,51 @@ func mayBeJSON(p []byte) bool {
 }
 
 // patcher notes which fields are used and lets what is not there be nil.
-type patcher struct{ uses map[string]bool }
+type patcher struct {
+	uses  map[string]bool
+	wrong *Error // the first name of a part that there is not; its column counts from 0, in what is compiled
+}
 
 func (p *patcher) Visit(node *ast.Node) {
 	switch n := (*node).(type) {
 	case *ast.IdentifierNode:
 		p.uses[n.Value] = true
 	case *ast.MemberNode:
+		p.check(n)
 		if root := rootOf(n); root == "json" || root == "view" {
 			n.Optional = true
 			ast.Patch(node, &ast.ChainNode{Node: n})
 		}
 	}
+}
+
+// check looks for parts of view and session that there are not.
+func (p *patcher) check(n *ast.MemberNode) {
+	root, ok := n.Node.(*ast.IdentifierNode)
+	name, named := n.Property.(*ast.StringNode)
+	if !ok || !named || p.wrong != nil {
+		return
+	}
+	parts := Parts()[root.Value]
+	if parts == nil || slices.Contains(parts, name.Value) {
+		return
+	}
+	reason := fmt.Sprintf("%s has no field %q; ", root.Value, name.Value)
+	if near := nearest(name.Value, parts); near != "" {
+		reason += fmt.Sprintf("did you mean \"%s.%s\"?", root.Value, near)
+	} else {
+		reason += "there are ." + strings.Join(parts, " .")
+	}
+	p.wrong = &Error{Column: name.Location().From, Reason: reason}
+}
+
+// Parts lists what the fields that are objects have in them.
+func Parts() map[string][]string {
+	out := map[string][]string{"view": {"protocol", "type", "key", "answer", "heartbeat", "summary", "value"}}
+	for t, i := reflect.TypeFor[session](), 0; i < t.NumField(); i++ {
+		out["session"] = append(out["session"], t.Field(i).Tag.Get("expr"))
+	}
+	return out
 }
 
 // rootOf is the field that a chain of members begins with.
@@ -283,30 +323,39 @@ func explain(text string, err error, offsets []shift) error {
 	if !errors.As(err, &at) {
 		return &Error{Text: text, Column: 1, Reason: err.Error()}
 	}
-	column := at.Column
-	for _, s := range offsets {
-		if at.Column >= s.from {
-			column = at.Column - s.by
-		}
-	}
 	reason := at.Message
 	if _, name, ok := strings.Cut(reason, "unknown name "); ok {
 		reason = fmt.Sprintf("there is no field %q", name)
-		if near := nearest(name); near != "" {
+		var names []string
+		for _, f := range Fields() {
+			names = append(names, f.Name)
+		}
+		if near := nearest(name, names); near != "" {
 			reason += fmt.Sprintf("; did you mean %q?", near)
 		} else {
 			reason += "; see wstape --help filter"
 		}
 	}
-	return &Error{Text: text, Column: column + 1, Reason: reason}
+	return &Error{Text: text, Column: written(at.Column, offsets) + 1, Reason: reason}
 }
 
-// nearest is the field whose name is most like a wrong one.
-func nearest(name string) (best string) {
+// written is the column, in what was written, of one in what was compiled.
+func written(column int, offsets []shift) int {
+	out := column
+	for _, s := range offsets {
+		if column >= s.from {
+			out = column - s.by
+		}
+	}
+	return out
+}
+
+// nearest is the known name that is most like a wrong one.
+func nearest(name string, known []string) (best string) {
 	least := 3
-	for _, f := range Fields() {
-		if d := levenshtein.Distance(name, f.Name); d < least && d < len(f.Name) {
-			best, least = f.Name, d
+	for _, k := range known {
+		if d := levenshtein.Distance(name, k); d < least && d < len(k) {
+			best, least = k, d
 		}
 	}
 	return best

@@ -106,15 +106,18 @@ func TestMistakes(t *testing.T) {
 		column int
 		reason string
 	}{
-		`form == "client"`:       {1, `there is no field "form"; did you mean "from"?`},
-		`len > 5 && jsno.x == 1`: {12, `did you mean "json"?`},
-		`t < 500ms && lenn > 1`:  {14, `did you mean "len"?`},
-		`t < 5s and quux == 1`:   {12, `see wstape --help filter`},
-		`len >`:                  {5, `unexpected token EOF`},
-		`len + 1`:                {1, `expected bool`},
-		`from == 5`:              {6, `mismatched types`},
-		`session.ulr == "x"`:     {9, `ulr`},
-		`text matches "("`:       {6, `missing closing )`},
+		`form == "client"`:            {1, `there is no field "form"; did you mean "from"?`},
+		`len > 5 && jsno.x == 1`:      {12, `did you mean "json"?`},
+		`t < 500ms && lenn > 1`:       {14, `did you mean "len"?`},
+		`t < 5s and quux == 1`:        {12, `see wstape --help filter`},
+		`len >`:                       {5, `unexpected token EOF`},
+		`len + 1`:                     {1, `expected bool`},
+		`from == 5`:                   {6, `mismatched types`},
+		`session.ulr == "x"`:          {9, `session has no field "ulr"; did you mean "session.url"?`},
+		`t < 5s and view.tpye == "x"`: {17, `view has no field "tpye"; did you mean "view.type"?`},
+		`session["sttaus"] == 1`:      {9, `did you mean "session.status"?`},
+		`view.nonsense == 1`:          {6, `view has no field "nonsense"; there are .protocol .type`},
+		`text matches "("`:            {6, `missing closing )`},
 	} {
 		_, err := Compile(text)
 		var e *Error
