@@ -36,6 +36,8 @@ type Env struct {
 	Stderr  io.Writer
 	Getenv  func(string) string
 	Signals <-chan os.Signal // the first ends politely, the second at once
+
+	colour colourMode // --color
 }
 
 // System is the world outside of a real process.
@@ -93,7 +95,7 @@ func Main(env Env) int {
 	if err == nil || errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return exitFine
 	}
-	fmt.Fprintf(env.Stderr, "wstape: %v\n", err)
+	fmt.Fprintf(env.Stderr, "wstape: %s\n", safeLines(err.Error()))
 	return exitCode(err)
 }
 
@@ -171,6 +173,8 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fail(exitUsage, "%w\nsee: %s --help", err, cmd.CommandPath())
 	})
+	a.colour = "auto"
+	root.PersistentFlags().Var(&a.colour, "color", "colours: on a terminal and without NO_COLOR (auto), always or never")
 	root.AddCommand(
 		a.proxyCommand(), a.demoCommand(),
 		a.lsCommand(), a.showCommand(), a.tailCommand(), a.searchCommand(), a.statsCommand(), a.diffCommand(), a.rmCommand(), a.tagCommand(), a.pruneCommand(), a.compactCommand(), a.checkCommand(),

@@ -295,22 +295,3 @@ func TestLogFormatJSON(t *testing.T) {
 		t.Error("--no-record made a tape")
 	}
 }
-
-func TestSafeTextCannotHarmATerminal(t *testing.T) {
-	for in, want := range map[string]string{
-		"plain ✓":            "plain ✓",
-		"\x1b[2J":            `\u001b[2J`,
-		"a\nb\tc\r":          `a\nb\tc\r`,
-		"\xff\xfe":           `\xff\xfe`,
-		"\u202eevil":         `\u202eevil`,
-		"replacement \uFFFD": "replacement \uFFFD",
-		"\u009b31m":          `\u009b31m`,
-	} {
-		if got := safe(in, 100); got != want {
-			t.Errorf("safe(%q) = %q, want %q", in, got, want)
-		}
-	}
-	if got := safe("abcdef", 3); got != "abc…" {
-		t.Errorf("cut: %q", got)
-	}
-}

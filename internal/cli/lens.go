@@ -27,7 +27,7 @@ type lens struct {
 
 func (l *lens) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&l.filterText, "filter", "", "only messages for which this `EXPR` holds: 'from == \"client\" && len > 100' (see wstape help filter)")
-	fs.StringVar(&l.view, "view", "", "say what messages mean in a `PROTOCOL`: auto, or one of "+strings.Join(viewNames(), ", "))
+	fs.StringVar(&l.view, "view", "", "say what messages mean in a `PROTOCOL`: auto, none, or one of "+strings.Join(viewNames(), ", "))
 	fs.StringArrayVar(&l.protos, "proto", nil, "read messages as Protobuf with this schema (.proto `FILE`, may be given several times); with --message")
 	fs.StringVar(&l.message, "message", "", "the `TYPE` of all messages in --proto's files: chat.v1.Envelope")
 }
@@ -46,8 +46,8 @@ func (l *lens) compile(ctx context.Context) (err error) {
 			return fail(exitUsage, "%w", err)
 		}
 	}
-	if l.view != "" && l.view != decode.Auto && !slices.Contains(viewNames(), l.view) {
-		return fail(exitUsage, "--view %q is not known: auto, %s", l.view, strings.Join(viewNames(), ", "))
+	if l.chosen() && l.view != decode.Auto && !slices.Contains(viewNames(), l.view) {
+		return fail(exitUsage, "--view %q is not known: auto, none, %s", l.view, strings.Join(viewNames(), ", "))
 	}
 	if (len(l.protos) > 0) != (l.message != "") {
 		return fail(exitUsage, "--proto FILE and --message TYPE belong together")
@@ -65,35 +65,41 @@ func (l *lens) compile(ctx context.Context) (err error) {
 	return nil
 }
 
-// whole reports whether messages must be read whole.
-func (l *lens) whole() bool { return l.filter != nil || l.view != "" }
+// noView is the value of --view that wants none.
+const noView = "none"
 
-// sight is a lens on one session, whose messages it must see in order.
-type sight struct {
-	lens    *lens
-	session *tape.Session
-	decoder decode.Decoder // nil if nobody asks for views
-	asked   map[string]time.Duration
+// chosen reports whether the user asks what messages mean.
+func (l *lens) chosen() bool { return l.view != "" && l.view != noView }
+
+// shows reports whether views are shown: to who asks, and to people who do not
+// refuse.
+func (l *lens) shows(y layout, asJSON bool) bool {
+	return l.chosen() || l.view == "" && y.table && !asJSON
 }
 
-// maxAsked bounds how many requests are remembered that have no answer yet.
-const maxAsked = 10_000
+// whole reports whether messages must be read whole.
+func (l *lens) whole() bool { return l.filter != nil || l.chosen() }
 
-func (l *lens) on(s *tape.Session) (*sight, error) {
-	out := &sight{lens: l, session: s}
-	usesView := l.filter != nil && (l.filter.Uses("view") || l.filter.Uses("latency"))
-	if l.view == "" && !usesView {
-		return out, nil
+// sight is a lens on one session, whose messages it must see in order.
+type sight struct{ *filter.Sight }
+
+func (l *lens) on(s *tape.Session) (*sight, error) { return l.sight(s, l.chosen()) }
+
+// sight is on, with views also for those who did not ask for them.
+func (l *lens) sight(s *tape.Session, views bool) (*sight, error) {
+	if !views && (l.filter == nil || !l.filter.NeedsView()) {
+		return &sight{filter.NewSight(l.filter, s, nil)}, nil
 	}
 	hint := decode.Hint{Subprotocol: s.Subprotocol, Target: s.URL}
-	out.asked = map[string]time.Duration{}
 	if l.protobuf != nil {
-		out.decoder = l.protobuf.Open(hint)
-		return out, nil
+		return &sight{filter.NewSight(l.filter, s, l.protobuf.Open(hint))}, nil
 	}
-	var err error
-	out.decoder, err = decode.Open(l.view, hint)
-	return out, err
+	name := decode.Auto
+	if l.chosen() {
+		name = l.view
+	}
+	decoder, err := decode.Open(name, hint)
+	return &sight{filter.NewSight(l.filter, s, decoder)}, err
 }
 
 // seen is what a message looks like through a lens.
@@ -105,58 +111,14 @@ type seen struct {
 
 // see looks at a message.
 func (s *sight) see(m *tape.Message) seen {
-	out := seen{passes: true}
-	if s.decoder != nil && (m.Op == tape.Text || m.Op == tape.Binary) {
-		v := s.decoder.View(m)
-		out.view = &v
-		out.latency = s.pair(m, &v)
-	}
-	if f := s.lens.filter; f != nil {
-		out.passes = f.Match(&filter.Subject{Session: s.session, Message: m, View: out.view, Latency: out.latency})
-	}
-	return out
+	x := s.See(m)
+	return seen{x.View, x.Latency, x.Passes}
 }
 
-// pair finds out how long an answer took; of several the first.
-func (s *sight) pair(m *tape.Message, v *decode.View) time.Duration {
-	if v.Key == "" {
-		return 0
-	}
-	if !v.Answer {
-		if len(s.asked) < maxAsked {
-			s.asked[m.From.String()+v.Key] = m.T
-		}
-		return 0
-	}
-	key := m.From.Other().String() + v.Key
-	at, ok := s.asked[key]
-	if !ok {
-		return 0
-	}
-	delete(s.asked, key)
-	return m.T - at
-}
-
-// text is a view as one line.
-func (p painter) viewText(m *tape.Message, x *seen, room int) string {
-	way := cyan
-	if m.From == tape.Server {
-		way = green
-	}
-	v := x.view
-	after := ""
-	if x.latency > 0 {
-		after = "  " + p.paint(dim, "answered after "+shortDuration(x.latency))
-	}
-	if v.Err != nil {
-		after += "  " + p.paint(red, safe("not "+v.Protocol+": "+v.Err.Error(), 120))
-	}
-	kind := v.Type
-	if v.Heartbeat {
-		kind += " (heartbeat)"
-	}
-	head := fmt.Sprintf("%s %-14s ", arrow(m.From), safe(kind, 40))
-	return p.paint(way, head) + safe(v.Summary, max(20, room-len(head)-30)) + after
+// shown reports whether a view is one to show people who did not ask for it:
+// only what is understood. Who asks is told what is not.
+func (x *seen) shown(asked bool) bool {
+	return x.view != nil && (asked || x.view.Protocol != decode.Raw && x.view.Err == nil)
 }
 
 // viewJSON is a message's line with its view in it.

@@ -21,10 +21,10 @@ type liveLog struct {
 	lost    atomic.Uint64 // of those that were
 	done    chan struct{}
 
-	out     *bufio.Writer
-	paint   painter
-	columns func() int
-	json    bool
+	out    *bufio.Writer
+	paint  painter
+	layout func() layout // the terminal's width may change
+	json   bool
 }
 
 // logged is an event or, with a text, a line that is about no session.
@@ -43,7 +43,7 @@ func newLiveLog(env *Env, asJSON bool) *liveLog {
 	l := &liveLog{
 		events: make(chan logged, liveLogRoom), done: make(chan struct{}),
 		out: bufio.NewWriterSize(env.Stderr, 32<<10), json: asJSON,
-		paint: env.painter(env.Stderr), columns: func() int { return width(env.Stderr) },
+		paint: env.painter(env.Stderr), layout: func() layout { return env.layoutFor(env.Stderr, len(liveBefore)) },
 	}
 	go l.run()
 	return l
@@ -121,7 +121,6 @@ func (l *liveLog) print(e *record.Event) {
 	}
 	at := s.Started
 	var text string
-	columns := l.columns() - len("15:04:05.000  #0000 ")
 	switch {
 	case e.Begun:
 		text = l.paint.openText(s)
@@ -130,10 +129,13 @@ func (l *liveLog) print(e *record.Event) {
 		text = l.paint.closeText(s)
 	default:
 		at = at.Add(e.Line.T)
-		text = l.paint.lineText(e.Line, columns)
+		text = l.layout().line(e.Line, nil)
 	}
 	fmt.Fprintf(l.out, "%s  #%-3d %s\n", l.paint.paint(dim, at.Format("15:04:05.000")), s.N, text)
 }
+
+// liveBefore is what stands before each line.
+const liveBefore = "15:04:05.000  #0000 "
 
 // printJSON writes the event's own JSON with time, event and session in front.
 func (l *liveLog) printJSON(e *record.Event) {

@@ -1,12 +1,12 @@
 package cli
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
 	"sort"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,23 +17,35 @@ import (
 
 func (a *app) lsCommand() *cobra.Command {
 	var asJSON bool
+	var times timeline
+	var within period
 	cmd := &cobra.Command{
 		Use:     "ls [SESSION…]",
 		Short:   "list the sessions on a tape",
-		Example: "  wstape ls\n  wstape ls -1 --json\n  wstape ls chat.cassette.jsonl",
+		Long:    "List the sessions on a tape.\n" + periodHelp + ".",
+		Example: "  wstape ls\n  wstape ls --since 1h\n  wstape ls -1 --json\n  wstape ls chat.cassette.jsonl",
 		Args:    cobra.ArbitraryArgs,
 	}
 	a.tapeFlag(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	times.addFlags(cmd.Flags(), false)
+	within.addFlags(cmd.Flags(), "sessions that were open")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := within.read(time.Now(), times.zone(), false); err != nil {
+			return err
+		}
 		t := openTape(a.tape)
 		defer t.Close()
 		ctx := cmd.Context()
 		list := newSessionList(a.Stdout, a.painter(a.Stdout), asJSON)
+		list.zone = times.zone()
 		if len(args) == 0 {
 			for e, err := range record.Sessions(ctx, t) {
 				if err != nil {
 					return err
+				}
+				if !within.mayHave(&e.Session) {
+					continue
 				}
 				if err := list.add(e); err != nil {
 					return err
@@ -50,28 +62,31 @@ func (a *app) lsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if !within.mayHave(&e.Session) {
+				continue
+			}
 			if err := list.add(&e); err != nil {
 				return err
 			}
 		}
 		return list.flush()
 	}
-	return cmd
+	return a.paged(cmd, func() bool { return false })
 }
 
 // sessionList prints sessions as a table or as JSON lines.
 type sessionList struct {
-	out   io.Writer
-	table *tabwriter.Writer
-	paint painter
-	json  *json.Encoder
-	rows  int
+	out  *bufio.Writer
+	json *json.Encoder
+	grid grid
+	zone *time.Location
 }
 
 func newSessionList(out io.Writer, paint painter, asJSON bool) *sessionList {
-	l := &sessionList{out: out, paint: paint, table: tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)}
+	l := &sessionList{out: bufio.NewWriterSize(out, 64<<10), zone: time.Local}
+	l.grid = grid{paint: paint, columns: width(out), head: []string{"N", "STARTED", "DURATION", "STATE", "→ CLIENT", "← SERVER", "URL", "ENDING", "MARKS"}, shrink: []int{6, 7, 8}}
 	if asJSON {
-		l.json = json.NewEncoder(out)
+		l.json = json.NewEncoder(l.out)
 		l.json.SetEscapeHTML(false)
 	}
 	return l
@@ -84,19 +99,22 @@ func (l *sessionList) add(e *record.Entry) error {
 	if l.json != nil {
 		return l.json.Encode(&e.Session)
 	}
-	if l.rows == 0 {
-		fmt.Fprintln(l.table, "N\tSTARTED\tDURATION\tSTATE\t→ CLIENT\t← SERVER\tURL\tENDING\tMARKS")
-	}
-	l.rows++
 	s := &e.Session
-	state := string(s.State)
-	if s.State == tape.Refused {
-		state = fmt.Sprintf("refused %d", s.Status)
+	state, c := safe(string(s.State), 20), plain
+	switch s.State {
+	case tape.Open:
+		c = green
+	case tape.Interrupted:
+		c = yellow
+	case tape.Refused:
+		state, c = fmt.Sprintf("refused %d", s.Status), red
 	}
-	_, err := fmt.Fprintf(l.table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.N, s.Started.Local().Format("2006-01-02 15:04:05"),
-		shortDuration(s.Duration), state, amount(s.Frames.Client, s.Bytes.Client), amount(s.Frames.Server, s.Bytes.Server),
-		safe(s.URL, 60), endingText(s), marks(s))
-	return err
+	l.grid.add(
+		cell{text: fmt.Sprint(s.N)}, cell{text: s.Started.In(l.zone).Format("2006-01-02 15:04:05")}, cell{text: shortDuration(s.Duration)}, cell{state, c},
+		cell{text: amount(s.Frames.Client, s.Bytes.Client)}, cell{text: amount(s.Frames.Server, s.Bytes.Server)},
+		cell{text: safe(s.URL, 60)}, cell{text: endingText(s)}, cell{text: marks(s)},
+	)
+	return nil
 }
 
 // amount writes frames and bytes of one side.
@@ -132,9 +150,12 @@ func marks(s *tape.Session) string {
 }
 
 func (l *sessionList) flush() error {
-	if l.json == nil && l.rows == 0 {
-		_, err := fmt.Fprintln(l.out, "no sessions")
-		return err
+	switch {
+	case l.json != nil:
+	case len(l.grid.rows) == 0:
+		fmt.Fprintln(l.out, "no sessions")
+	default:
+		l.grid.write(l.out)
 	}
-	return l.table.Flush()
+	return l.out.Flush()
 }

@@ -4,13 +4,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"golang.org/x/term"
 
 	"github.com/wstape/wstape/tape"
 )
@@ -38,27 +35,6 @@ func (p painter) paint(c colour, s string) string {
 	return "\x1b[" + string(c) + "m" + s + "\x1b[0m"
 }
 
-// isTerminal reports whether w is a person's terminal.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-// painter returns the colours for w: none for a pipe, none with NO_COLOR.
-func (e *Env) painter(w io.Writer) painter {
-	return painter(isTerminal(w) && e.Getenv("NO_COLOR") == "" && e.Getenv("TERM") != "dumb")
-}
-
-// width returns how many columns a line may take; wide for a pipe.
-func width(w io.Writer) int {
-	if f, ok := w.(*os.File); ok {
-		if columns, _, err := term.GetSize(int(f.Fd())); err == nil && columns > 20 {
-			return columns
-		}
-	}
-	return 400
-}
-
 // arrows point the way a message went.
 func arrow(from tape.Side) string {
 	if from == tape.Client {
@@ -67,42 +43,106 @@ func arrow(from tape.Side) string {
 	return "←"
 }
 
-// messageText writes one message in one line: opcode, size, payload, and what
-// is odd about it.
-func (p painter) messageText(m *tape.Message, columns int) string {
+// layout is how a session's lines are written.
+type layout struct {
+	paint   painter
+	columns int  // that a line may take
+	table   bool // what is alike stands below each other, as people want it
+	views   bool // there is a column for what messages are in their protocol
+}
+
+// layoutFor returns the layout for w, in which other things take some columns
+// before each line.
+func (e *Env) layoutFor(w io.Writer, before int) layout {
+	return layout{paint: e.painter(w), columns: width(w) - before, table: isTerminal(w)}
+}
+
+const (
+	opColumns   = 6
+	viewColumns = 14
+	leastRoom   = 16 // for a payload, before a line is longer than the terminal is wide
+)
+
+// message writes one message in one line: what it is, its size, its payload or
+// what that means, and what is odd about it.
+func (y layout) message(m *tape.Message, x *seen) string {
 	way := cyan
 	if m.From == tape.Server {
 		way = green
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s %d", p.paint(way, arrow(m.From)), opText(m.Op), m.Len)
-	if m.RSV1 {
-		fmt.Fprint(&b, p.paint(dim, fmt.Sprintf(" (%d compressed)", m.WireLen)))
+	kind, least, text := m.Op.String(), opColumns, ""
+	if y.views {
+		least = viewColumns
 	}
-	if n := len(m.Frames); n > 1 {
-		fmt.Fprint(&b, p.paint(dim, fmt.Sprintf(" (%d frames)", n)))
-	}
-	used := visible(b.String())
-	if room := columns - used - 2; room > 8 {
-		if payload := preview(m, room); payload != "" {
-			b.WriteString("  " + payload)
+	if x != nil && x.view != nil {
+		if kind = safe(x.view.Type, 40); x.view.Heartbeat {
+			kind += " (heartbeat)"
 		}
 	}
-	remark := func(c colour, s string) { b.WriteString("  " + p.paint(c, s)) }
-	if m.Fate != tape.Passed {
-		remark(yellow, fateText(m))
+	size := fmt.Sprint(m.Len)
+	switch {
+	case y.table:
+		kind, size = safe(kind, least), fmt.Sprintf("%7s", size)
+	case x != nil && x.view != nil:
+		size = ""
+	}
+	line := y.paint.paint(way, arrow(m.From)+" "+pad(kind, least)) + " " + size
+	remarks := y.remarks(m, x)
+	room := y.columns - visible(line) - 2
+	if y.table {
+		room = max(room-visible(remarks), min(room, leastRoom))
+	}
+	if room > 8 {
+		switch {
+		case x != nil && x.view != nil:
+			text = safe(x.view.Summary, room)
+		case y.table && m.Op == tape.Binary && len(m.Payload) > 0:
+			row := m.Payload[:min(len(m.Payload), hexRow, max(1, (room-4)/3))]
+			text = fold(fmt.Sprintf("%x |%s|", row, ascii(row)), uint64(len(row)) < m.Len)
+		default:
+			text = preview(m, room)
+		}
+	}
+	switch {
+	case text == "":
+	case size == "":
+		line += text
+	default:
+		line += "  " + text
+	}
+	return line + remarks
+}
+
+// remarks says what is odd about a message, each thing behind two spaces.
+func (y layout) remarks(m *tape.Message, x *seen) string {
+	var b strings.Builder
+	remark := func(c colour, s string, room int) { b.WriteString("  " + y.paint.paint(c, safe(s, room))) }
+	if x != nil && x.latency > 0 {
+		remark(dim, "answered after "+shortDuration(x.latency), 80)
+	}
+	if m.RSV1 {
+		remark(dim, fmt.Sprintf("(%d compressed)", m.WireLen), 80)
+	}
+	if n := len(m.Frames); n > 1 {
+		remark(dim, fmt.Sprintf("(%d frames)", n), 80)
+	}
+	if m.Fate != tape.Passed && m.Fate != "" {
+		remark(yellow, fateText(m), 220)
 	}
 	if m.Received != nil {
-		remark(dim, receivedText(m))
+		remark(dim, receivedText(m), 400)
 	}
 	if m.Error != "" {
-		remark(red, "not inflated: "+m.Error)
+		remark(red, "not inflated: "+m.Error, 200)
 	}
 	if m.Partial {
-		remark(red, "never ended")
+		remark(red, "never ended", 80)
 	}
 	if m.Violation != "" {
-		remark(red, m.Violation)
+		remark(red, m.Violation, 200)
+	}
+	if x != nil && x.view != nil && x.view.Err != nil && m.Error == "" && !m.Partial {
+		remark(red, "not "+x.view.Protocol+": "+x.view.Err.Error(), 120)
 	}
 	return b.String()
 }
@@ -112,7 +152,7 @@ func fateText(m *tape.Message) string {
 	if len(m.By) == 0 {
 		return string(m.Fate)
 	}
-	return string(m.Fate) + " by " + safe(strings.Join(m.By, ", "), 200)
+	return string(m.Fate) + " by " + strings.Join(m.By, ", ")
 }
 
 // receivedText shows what came in, of an edited message.
@@ -137,6 +177,8 @@ func opText(op tape.Opcode) string { return fmt.Sprintf("%-6s", op) }
 
 // preview writes the start of a payload so that a terminal cannot be harmed by it.
 func preview(m *tape.Message, room int) string {
+	start := head(m.Payload, room)
+	whole := uint64(len(start)) == m.Len
 	switch {
 	case m.Op == tape.Close && m.Error == "":
 		if code, reason, ok := tape.ParseClose(m.Payload); ok {
@@ -146,16 +188,17 @@ func preview(m *tape.Message, room int) string {
 			return strings.TrimSpace(fmt.Sprintf("%d %s", code, safe(reason, room)))
 		}
 	case m.Op == tape.Text && m.Error == "":
-		return fold(safe(string(m.Payload), room), m.Len > uint64(len(m.Payload)), room)
+		return fold(safe(string(start), room), !whole)
 	}
-	if m.Op != tape.Binary && m.Error == "" && utf8.Valid(m.Payload) && printable(m.Payload) {
-		return safe(string(m.Payload), room)
+	if m.Op != tape.Binary && m.Error == "" && utf8.Valid(start) && printable(start) {
+		return fold(safe(string(start), room), !whole)
 	}
 	keep := min(len(m.Payload), 32, room/2)
-	return fold(hex.EncodeToString(m.Payload[:keep]), m.Len > uint64(keep), room)
+	return fold(hex.EncodeToString(m.Payload[:keep]), m.Len > uint64(keep))
 }
 
-func fold(s string, more bool, room int) string {
+// fold marks text behind which more follows.
+func fold(s string, more bool) string {
 	if more && !strings.HasSuffix(s, "…") {
 		s += "…"
 	}
@@ -166,56 +209,14 @@ func printable(p []byte) bool {
 	return strings.IndexFunc(string(p), func(r rune) bool { return !unicode.IsPrint(r) }) < 0
 }
 
-// safe escapes what is not printable (a terminal would obey it) and cuts at room runes.
-func safe(s string, room int) string {
-	var b strings.Builder
-	used := 0
-	for i, r := range s {
-		text := string(r)
-		switch {
-		case r == '\n':
-			text = `\n`
-		case r == '\t':
-			text = `\t`
-		case r == '\r':
-			text = `\r`
-		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
-			text = fmt.Sprintf(`\x%02x`, s[i])
-		case !unicode.IsPrint(r):
-			text = fmt.Sprintf(`\u%04x`, r)
-		}
-		if used += utf8.RuneCountInString(text); used > room {
-			return b.String() + "…"
-		}
-		b.WriteString(text)
-	}
-	return b.String()
-}
-
-// visible counts the runes of s that are not colour.
-func visible(s string) int {
-	n, escape := 0, false
-	for _, r := range s {
-		switch {
-		case r == '\x1b':
-			escape = true
-		case escape:
-			escape = r != 'm'
-		default:
-			n++
-		}
-	}
-	return n
-}
-
 // noteLines is how many more lines than the first are shown of a note.
 const noteLines = 8
 
-// lineText writes one line of a session.
-func (p painter) lineText(l *tape.Line, columns int) string {
+// line writes one line of a session; x is what was seen of a message, or nil.
+func (y layout) line(l *tape.Line, x *seen) string {
 	switch {
 	case l.Gap != nil:
-		return p.paint(red, fmt.Sprintf("gap: %s, %s not recorded: %s", count(l.Gap.Frames, "frame"), count(l.Gap.Bytes, "byte"), l.Gap.Why))
+		return y.paint.paint(red, fmt.Sprintf("gap: %s, %s not recorded: %s", count(l.Gap.Frames, "frame"), count(l.Gap.Bytes, "byte"), safe(l.Gap.Why, 400)))
 	case l.Note != nil:
 		first, rest := l.Note.Text, []string(nil)
 		if lines := strings.Split(first, "\n"); len(lines) > 1 { // an error, and where it happened
@@ -225,16 +226,21 @@ func (p painter) lineText(l *tape.Line, columns int) string {
 		for _, line := range rest[:min(len(rest), noteLines)] {
 			text += "\n               " + safe(line, 400)
 		}
-		return p.paint(yellow, text)
+		return y.paint.paint(yellow, text)
 	}
-	return p.messageText(l.Message, columns)
+	return y.message(l.Message, x)
+}
+
+// lineText writes one line of a session in a list that is no table.
+func (p painter) lineText(l *tape.Line, columns int) string {
+	return layout{paint: p, columns: columns}.line(l, nil)
 }
 
 // openText says how a handshake was answered.
 func (p painter) openText(s *tape.Session) string {
-	text := fmt.Sprintf("%s %s from %s → %s", p.paint(blue, "open"), safe(s.URL, 200), s.Client, safe(s.Upstream, 200))
+	text := fmt.Sprintf("%s %s from %s → %s", p.paint(blue, "open"), safe(s.URL, 200), safe(s.Client, 80), safe(s.Upstream, 200))
 	if s.Status != 101 {
-		return fmt.Sprintf("%s %s from %s → %s: %d", p.paint(red, "refused"), safe(s.URL, 200), s.Client, safe(s.Upstream, 200), s.Status)
+		return fmt.Sprintf("%s %s from %s → %s: %d", p.paint(red, "refused"), safe(s.URL, 200), safe(s.Client, 80), safe(s.Upstream, 200), s.Status)
 	}
 	if s.Subprotocol != "" {
 		text += " " + safe(s.Subprotocol, 60)
@@ -271,7 +277,7 @@ func endingText(s *tape.Session) string {
 			words = append(words, fmt.Sprintf("%q", safe(e.Reason, 60)))
 		}
 	default:
-		words = append(words, string(e.Kind))
+		words = append(words, safe(string(e.Kind), 20))
 	}
 	if e.From != nil {
 		words = append(words, "from "+e.From.String())

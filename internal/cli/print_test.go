@@ -49,7 +49,7 @@ func TestMessageTextShowsWhatBecameOfIt(t *testing.T) {
 			Content: content(tape.Close, "\x03\xe9"), Fate: tape.Edited, By: []string{"s"}, Received: came(tape.Close, "\x03\xe8bye"),
 		}},
 	} {
-		if got := painter(false).messageText(&c.m, 200); got != c.want {
+		if got := (layout{columns: 200}).message(&c.m, nil); got != c.want {
 			t.Errorf("\n got %s\nwant %s", got, c.want)
 		}
 	}

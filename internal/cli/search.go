@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,27 +16,31 @@ import (
 )
 
 func (a *app) searchCommand() *cobra.Command {
-	var view string
-	var asJSON bool
-	var limit int
+	s := &searcher{}
 	cmd := &cobra.Command{
 		Use:   "search EXPR|TEXT [SESSION…]",
 		Short: "find messages in all sessions of a tape",
 		Long: `Find messages: those for which an expression holds (see wstape help filter), or
 those that have a text in them. Without sessions all of the tape are searched.
-Exit code 1 if nothing is found.`,
+Exit code 1 if nothing is found.
+` + periodHelp + `, or +5s: five seconds after each session began.`,
 		Example: `  wstape search BTC
   wstape search 'json.type == "error" && session.url startsWith "/chat"'
   wstape search 'latency > 200ms' 3 --json`,
 		Args: atLeastOne("what to search for: an expression, or a text"),
 	}
 	a.tapeFlag(cmd)
-	cmd.Flags().StringVar(&view, "view", "", "take messages for this `PROTOCOL`, where the expression asks for view or latency (default auto)")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line, as show --json writes them, with the session's number as n")
-	cmd.Flags().IntVar(&limit, "limit", 0, "stop after this many; 0 finds all")
+	fs := cmd.Flags()
+	fs.StringVar(&s.lens.view, "view", "", "take messages for this `PROTOCOL`, where the expression asks for view or latency (default auto)")
+	fs.BoolVar(&s.json, "json", false, "one JSON object a line, as show --json writes them, with the session's number as n")
+	fs.IntVar(&s.limit, "limit", 0, "stop after this many; 0 finds all")
+	s.times.addFlags(fs, true)
+	s.period.addFlags(fs, "messages")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s := &searcher{paint: a.painter(a.Stdout), room: width(a.Stdout) - len("12345    0.000000  "), json: asJSON, limit: limit}
-		s.lens.view = view
+		s.layout = a.layoutFor(a.Stdout, len("12345    0.000000  "))
+		if err := s.period.read(time.Now(), s.times.zone(), true); err != nil {
+			return err
+		}
 		if err := s.what(cmd.Context(), args[0]); err != nil {
 			return err
 		}
@@ -64,19 +69,20 @@ Exit code 1 if nothing is found.`,
 		}
 		return s.out.Flush()
 	}
-	return cmd
+	return a.paged(cmd, func() bool { return false })
 }
 
 // searcher looks for messages.
 type searcher struct {
-	lens  lens
-	text  []byte // nil with an expression
-	paint painter
-	room  int
-	json  bool
-	limit int
-	found int
-	out   *bufio.Writer
+	lens   lens
+	text   []byte // nil with an expression
+	times  timeline
+	period period
+	layout layout
+	json   bool
+	limit  int
+	found  int
+	out    *bufio.Writer
 }
 
 // operator is what only expressions have.
@@ -115,43 +121,47 @@ func (s *searcher) session(ctx context.Context, r record.Reader, n uint64) error
 	if err != nil {
 		return err
 	}
+	if !s.period.mayHave(&e.Session) {
+		return nil
+	}
 	sight, err := s.lens.on(&e.Session)
 	if err != nil {
 		return err
 	}
-	for line, err := range record.Lines(ctx, r, n, record.ReadOptions{}) {
+	for line, err := range record.Lines(ctx, r, n, record.ReadOptions{Keep: wholeMessage}) {
 		switch {
 		case err != nil:
 			return err
-		case s.done():
+		case s.done() || s.period.over(e.Started, line.T):
 			return nil
 		case line.Message == nil:
 			continue
 		}
 		x := sight.see(line.Message)
-		if !x.passes || s.text != nil && !bytes.Contains(line.Message.Payload, s.text) {
+		if !x.passes || !s.period.has(e.Started, line.T) || s.text != nil && !bytes.Contains(line.Message.Payload, s.text) {
 			continue
 		}
 		s.found++
-		if err := s.print(n, line, &x); err != nil {
+		if err := s.print(&e.Session, line, &x); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *searcher) print(n uint64, line *tape.Line, x *seen) error {
+func (s *searcher) print(of *tape.Session, line *tape.Line, x *seen) error {
 	if s.json {
 		text, err := viewJSON(line, x)
 		if err == nil {
-			_, err = fmt.Fprintf(s.out, `{"n":%d,%s`, n, text[1:])
+			_, err = fmt.Fprintf(s.out, `{"n":%d,%s`, of.N, text[1:])
 		}
 		return err
 	}
-	what := s.paint.lineText(line, s.room)
-	if x.view != nil && x.view.Err == nil {
-		what = s.paint.viewText(line.Message, x, s.room)
+	y := s.layout
+	if y.views = x.shown(false); !y.views {
+		x.view = nil
 	}
-	_, err := fmt.Fprintf(s.out, "%s %s  %s\n", s.paint.paint(dim, fmt.Sprintf("%5d", n)), s.paint.paint(dim, strings.TrimPrefix(clock(line.T), "  ")), what)
+	at := strings.TrimPrefix(s.times.stamp(of.Started, line.T), "  ")
+	_, err := fmt.Fprintf(s.out, "%s %s  %s\n", y.paint.paint(dim, fmt.Sprintf("%5d", of.N)), y.paint.paint(dim, at), y.line(line, x))
 	return err
 }

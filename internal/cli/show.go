@@ -2,8 +2,10 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,10 +15,12 @@ import (
 )
 
 type showOptions struct {
-	follow, frames, json bool
-	from                 string
-	maxBytes             int64
-	lens                 lens
+	follow, frames, json, full, hide bool
+	from                             string
+	maxBytes                         int64
+	lens                             lens
+	times                            timeline
+	period                           period
 }
 
 func (a *app) showCommand() *cobra.Command {
@@ -25,31 +29,35 @@ func (a *app) showCommand() *cobra.Command {
 		Use:   "show SESSION…",
 		Short: "show the messages of a session",
 		Long: `Show the messages of a session, one a line: joined, unmasked and inflated, in
-the order in which they began. With --frames, the frames as they were on the wire.`,
-		Example: "  wstape show 3\n  wstape show -1 --follow\n  wstape show 3 --json --from server\n  wstape show chat.cassette.jsonl",
-		Args:    atLeastOne(aSession),
+the order in which they began. With --frames, the frames as they were on the wire.
+
+On a terminal, messages are shown as what their protocol says that they are, where it
+is known (--view auto); --view none shows them as they came.
+` + periodHelp + `, or +5s: five seconds after the session began. A message is
+as old as its first frame.`,
+		Example: `  wstape show 3
+  wstape show -1 --follow
+  wstape show 3 --full --filter 'json.type == "error"'
+  wstape show 3 --hide-heartbeats --since +10s
+  wstape show 3 --json --from server
+  wstape show chat.cassette.jsonl`,
+		Args: atLeastOne(aSession),
 	}
 	a.tapeFlag(cmd)
-	cmd.Flags().BoolVarP(&o.follow, "follow", "f", false, "go on with what is being recorded, until the session ends")
-	cmd.Flags().BoolVar(&o.frames, "frames", false, "show wire frames instead of messages")
-	cmd.Flags().BoolVar(&o.json, "json", false, "one JSON object a line")
-	cmd.Flags().StringVar(&o.from, "from", "", "only what this side sent: `client|server`")
-	cmd.Flags().Int64Var(&o.maxBytes, "max-bytes", -1, "show at most this much of each payload; 0 shows all (default all in JSON, what fits else)")
-	o.lens.addFlags(cmd.Flags())
+	fs := cmd.Flags()
+	fs.BoolVarP(&o.follow, "follow", "f", false, "go on with what is being recorded, until the session ends")
+	fs.BoolVar(&o.frames, "frames", false, "show wire frames instead of messages")
+	fs.BoolVar(&o.json, "json", false, "one JSON object a line")
+	fs.BoolVar(&o.full, "full", false, "show payloads whole below their lines: JSON indented, binary as hex and ASCII")
+	fs.BoolVar(&o.hide, "hide-heartbeats", false, "one line for each run of pings, pongs and the application's own heartbeats")
+	fs.StringVar(&o.from, "from", "", "only what this side sent: `client|server`")
+	fs.Int64Var(&o.maxBytes, "max-bytes", -1, "show at most this much of each payload; 0 shows all (default all in JSON, what fits else)")
+	o.lens.addFlags(fs)
+	o.times.addFlags(fs, true)
+	o.period.addFlags(fs, "messages")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := o.lens.compile(cmd.Context()); err != nil {
+		if err := o.check(cmd.Context()); err != nil {
 			return err
-		}
-		if o.frames && o.lens.whole() {
-			return fail(exitUsage, "--filter and --view look at messages; --frames shows frames")
-		}
-		if o.from != "" {
-			if _, err := tape.ParseSide(o.from); err != nil {
-				return fail(exitUsage, "--from: %w", err)
-			}
-		}
-		if o.frames && o.maxBytes >= 0 {
-			return fail(exitUsage, "--max-bytes folds messages; --frames shows frames whole")
 		}
 		t := openTape(a.tape)
 		defer t.Close()
@@ -66,7 +74,28 @@ the order in which they began. With --frames, the frames as they were on the wir
 		}
 		return out.Flush()
 	}
-	return cmd
+	return a.paged(cmd, func() bool { return o.follow })
+}
+
+// check reads the flags and refuses those that say nothing together.
+func (o *showOptions) check(ctx context.Context) error {
+	if err := o.lens.compile(ctx); err != nil {
+		return err
+	}
+	if o.from != "" {
+		if _, err := tape.ParseSide(o.from); err != nil {
+			return fail(exitUsage, "--from: %w", err)
+		}
+	}
+	switch {
+	case o.frames && (o.lens.whole() || o.hide || o.full):
+		return fail(exitUsage, "--filter, --view, --full and --hide-heartbeats look at messages; --frames shows frames")
+	case o.frames && o.maxBytes >= 0:
+		return fail(exitUsage, "--max-bytes folds messages; --frames shows frames whole")
+	case o.full && o.json:
+		return fail(exitUsage, "--json shows payloads whole; --full is for people")
+	}
+	return o.period.read(time.Now(), o.times.zone(), true)
 }
 
 func (o *showOptions) wants(from tape.Side) bool { return o.from == "" || o.from == from.String() }
@@ -78,80 +107,64 @@ func (a *app) show(ctx context.Context, out *bufio.Writer, at target, o *showOpt
 	}
 	paint := a.painter(a.Stdout)
 	if !o.json && (headed || isTerminal(a.Stdout)) {
-		fmt.Fprintf(out, "%s  %s\n", paint.paint(dim, at.name), paint.openText(&e.Session))
+		began := e.Started.In(o.times.zone()).Format("2006-01-02 15:04:05")
+		fmt.Fprintf(out, "%s  %s\n", paint.paint(dim, safe(at.name, 200)+"  "+began), paint.openText(&e.Session))
 	}
-	read := record.ReadOptions{Follow: o.follow}
 	if o.frames {
-		err = a.showFrames(ctx, out, at, o, read)
+		err = a.showFrames(ctx, out, at, o, &e)
 	} else {
-		err = a.showLines(ctx, out, at, o, read)
+		err = a.showLines(ctx, out, at, o, &e)
 	}
 	if err != nil {
 		return err
 	}
-	if e, err = at.store.Session(ctx, at.n); err == nil && !o.json && e.State != tape.Open {
-		fmt.Fprintf(out, "%s  %s\n", paint.paint(dim, clock(e.Duration)), paint.closeText(&e.Session))
+	if e, err = at.store.Session(ctx, at.n); err == nil && !o.json && e.State != tape.Open && o.period.has(e.Started, e.Duration) {
+		fmt.Fprintf(out, "%s  %s\n", paint.paint(dim, o.times.stamp(e.Started, e.Duration)), paint.closeText(&e.Session))
 	}
 	return err
 }
 
-// clock writes a time since the session began.
-func clock(d time.Duration) string { return fmt.Sprintf("%12.6f", d.Seconds()) }
+// wholeMessage is how much is read of one message that is wanted whole: a few
+// bytes may inflate to more than any machine has.
+const wholeMessage = 256 << 20
 
-func (a *app) showLines(ctx context.Context, out *bufio.Writer, at target, o *showOptions, read record.ReadOptions) error {
-	paint, columns := a.painter(a.Stdout), width(a.Stdout)
-	room := columns - len("    0.000000  ")
+// shower shows the lines of one session.
+type shower struct {
+	options *showOptions
+	out     *bufio.Writer
+	layout  layout
+	sight   *sight
+	start   time.Time
+	long    int // messages that were not read whole
+	beats   beats
+}
+
+func (a *app) showLines(ctx context.Context, out *bufio.Writer, at target, o *showOptions, e *record.Entry) (err error) {
+	s := &shower{options: o, out: out, start: e.Started, layout: a.layoutFor(a.Stdout, len(o.times.stamp(e.Started, 0)+"  "))}
+	s.layout.views = o.lens.shows(s.layout, o.json)
+	if s.sight, err = o.lens.sight(&e.Session, s.layout.views || o.hide); err != nil {
+		return err
+	}
+	read := record.ReadOptions{Follow: o.follow, Keep: wholeMessage}
+	if !s.layout.views && !o.lens.whole() && !o.hide && !o.full && !o.json {
+		read.Keep = uint64(headBytes(s.layout.columns))
+	}
 	switch {
-	case o.maxBytes > 0:
-		read.Keep = uint64(o.maxBytes)
-		room = 1 << 30
-	case o.maxBytes == 0:
-		room = 1 << 30
-	case !o.json && !o.lens.whole():
-		read.Keep = uint64(max(columns, 64)) * 4
-	}
-	e, err := at.store.Session(ctx, at.n)
-	if err != nil {
-		return err
-	}
-	sight, err := o.lens.on(&e.Session)
-	if err != nil {
-		return err
-	}
-	if o.lens.whole() {
-		read.Keep = 0 // what is looked at must be there
+	case o.maxBytes >= 0:
+		s.layout.columns = math.MaxInt32
+		fallthrough
+	case o.maxBytes > 0 && !s.layout.views && !o.lens.whole() && !o.hide:
+		read.Keep = uint64(cmp.Or(o.maxBytes, wholeMessage))
 	}
 	for line, err := range record.Lines(ctx, at.store, at.n, read) {
 		if err != nil {
 			return err
 		}
-		x := seen{passes: o.lens.filter == nil}
-		if line.Message != nil {
-			x = sight.see(line.Message)
+		if o.period.over(s.start, line.T) {
+			break
 		}
-		switch {
-		case !x.passes, line.Message != nil && !o.wants(line.Message.From):
-			continue
-		case o.lens.view != "" && o.json && line.Message != nil:
-			text, err := viewJSON(line, &x)
-			if err != nil {
-				return err
-			}
-			if _, err := out.Write(text); err != nil {
-				return err
-			}
-		case o.lens.view != "" && x.view != nil:
-			if _, err := fmt.Fprintf(out, "%s  %s\n", paint.paint(dim, clock(line.T)), paint.viewText(line.Message, &x, room)); err != nil {
-				return err
-			}
-		case o.json:
-			if err := line.WriteJSON(out); err != nil {
-				return err
-			}
-		default:
-			if _, err := fmt.Fprintf(out, "%s  %s\n", paint.paint(dim, clock(line.T)), paint.lineText(line, room)); err != nil {
-				return err
-			}
+		if err := s.line(line); err != nil {
+			return err
 		}
 		if o.follow {
 			if err := out.Flush(); err != nil {
@@ -159,24 +172,92 @@ func (a *app) showLines(ctx context.Context, out *bufio.Writer, at target, o *sh
 			}
 		}
 	}
-	return nil
+	if s.long > 0 {
+		fmt.Fprintf(a.Stderr, "wstape: %s: %s longer than %s: only their beginnings were looked at\n", safe(at.name, 200), count(s.long, "message"), size(wholeMessage))
+	}
+	return s.collapse()
 }
 
-func (a *app) showFrames(ctx context.Context, out *bufio.Writer, at target, o *showOptions, read record.ReadOptions) error {
-	paint := a.painter(a.Stdout)
-	for f, err := range record.Frames(ctx, at.store, at.n, read) {
+// line shows one line, unless it is not wanted.
+func (s *shower) line(l *tape.Line) error {
+	o := s.options
+	m := l.Message
+	x := seen{passes: o.lens.filter == nil}
+	if m != nil {
+		if uint64(len(m.Payload)) == wholeMessage && m.Len > wholeMessage {
+			s.long++
+		}
+		x = s.sight.see(m)
+	}
+	if !x.passes || m != nil && !o.wants(m.From) || !o.period.has(s.start, l.T) {
+		return nil
+	}
+	if o.hide && s.beats.take(m, &x) {
+		return nil
+	}
+	if err := s.collapse(); err != nil {
+		return err
+	}
+	if !s.layout.views || !x.shown(o.lens.chosen()) {
+		x.view = nil
+	}
+	if m != nil && o.maxBytes > 0 {
+		m.Payload = m.Payload[:min(uint64(len(m.Payload)), uint64(o.maxBytes))]
+	}
+	switch {
+	case o.json && x.view != nil:
+		text, err := viewJSON(l, &x)
+		if err == nil {
+			_, err = s.out.Write(text)
+		}
+		return err
+	case o.json:
+		return l.WriteJSON(s.out)
+	}
+	if err := s.put(l.T, s.layout.line(l, &x)); err != nil || !o.full || m == nil {
+		return err
+	}
+	return s.layout.full(s.out, m)
+}
+
+// put writes a line behind its time.
+func (s *shower) put(t time.Duration, text string) error {
+	_, err := fmt.Fprintf(s.out, "%s  %s\n", s.layout.paint.paint(dim, s.options.times.stamp(s.start, t)), text)
+	return err
+}
+
+// collapse shows the heartbeats that were held back as one line.
+func (s *shower) collapse() error {
+	b := &s.beats
+	defer b.reset()
+	switch {
+	case b.lines == 0:
+		return nil
+	case s.options.json:
+		_, err := fmt.Fprintf(s.out, "%s\n", b.json())
+		return err
+	}
+	return s.put(b.first, s.layout.paint.paint(dim, b.text()))
+}
+
+func (a *app) showFrames(ctx context.Context, out *bufio.Writer, at target, o *showOptions, e *record.Entry) error {
+	y := a.layoutFor(a.Stdout, len(o.times.stamp(e.Started, 0)+"  "))
+	for f, err := range record.Frames(ctx, at.store, at.n, record.ReadOptions{Follow: o.follow}) {
 		if err != nil {
 			return err
 		}
+		if o.period.over(e.Started, f.T) {
+			break
+		}
 		switch {
-		case !o.wants(f.From):
+		case !o.wants(f.From) || !o.period.has(e.Started, f.T):
 			continue
 		case o.json:
 			if err := f.WriteJSON(out); err != nil {
 				return err
 			}
 		default:
-			if _, err := fmt.Fprintf(out, "%s  %s\n", paint.paint(dim, clock(f.T)), paint.frameText(f)); err != nil {
+			if _, err := fmt.Fprintf(out, "%s  %s\n", y.paint.paint(dim, o.times.stamp(e.Started, f.T)), y.frame(f)); err != nil {
 				return err
 			}
 		}
@@ -189,9 +270,9 @@ func (a *app) showFrames(ctx context.Context, out *bufio.Writer, at target, o *s
 	return nil
 }
 
-// frameText writes one frame's header and the start of its payload.
-func (p painter) frameText(f *tape.Frame) string {
-	way := cyan
+// frame writes one frame's header and the start of its payload.
+func (y layout) frame(f *tape.Frame) string {
+	p, way := y.paint, cyan
 	if f.From == tape.Server {
 		way = green
 	}
@@ -209,7 +290,14 @@ func (p painter) frameText(f *tape.Frame) string {
 	if f.Partial() {
 		text += p.paint(red, fmt.Sprintf(" (%d came)", len(f.Payload)))
 	}
+	violation := ""
+	if f.Violation != "" {
+		violation = "  " + p.paint(red, safe(f.Violation, 200))
+	}
 	keep := min(len(f.Payload), 24)
+	if y.table {
+		keep = min(keep, max(4, (y.columns-visible(text)-visible(violation)-3)/2))
+	}
 	text += fmt.Sprintf("  %x", f.Payload[:keep])
 	if keep < len(f.Payload) {
 		text += "…"
@@ -217,8 +305,5 @@ func (p painter) frameText(f *tape.Frame) string {
 	if f.Redacted {
 		text += p.paint(dim, "  redacted")
 	}
-	if f.Violation != "" {
-		text += "  " + p.paint(red, f.Violation)
-	}
-	return text
+	return text + violation
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"time"
@@ -14,42 +15,67 @@ import (
 )
 
 func (a *app) tailCommand() *cobra.Command {
-	var asJSON bool
+	w := &tailer{open: map[uint64]*tailed{}, period: period{coming: true}}
 	cmd := &cobra.Command{
 		Use:   "tail",
 		Short: "show what is being recorded, all sessions live",
 		Long: `Show what is being recorded to a tape from now on, all sessions, until Ctrl-C.
-A tape that no proxy records to yet is waited for.`,
+A tape that no proxy records to yet is waited for. With --since, what was recorded
+since then comes first; with --until it ends by itself.
+` + periodHelp + `; of a time of day, --until means the next.`,
+		Example: `  wstape tail
+  wstape tail --filter 'from == "server" && json.type == "error"'
+  wstape tail --since 5m --view auto`,
 		Args: cobra.NoArgs,
 	}
 	a.tapeFlag(cmd)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line, with time, event and n")
+	fs := cmd.Flags()
+	fs.BoolVar(&w.json, "json", false, "one JSON object a line, with time, event and n")
+	w.lens.addFlags(fs)
+	w.times.addFlags(fs, false)
+	w.period.addFlags(fs, "what was recorded")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		t := openTape(a.tape)
-		defer t.Close()
-		w := &tailer{
-			tape: t, out: bufio.NewWriterSize(a.Stdout, 64<<10), json: asJSON, paint: a.painter(a.Stdout),
-			columns: width(a.Stdout), open: map[uint64]*tailed{},
+		if err := w.lens.compile(cmd.Context()); err != nil {
+			return err
 		}
-		return w.run(cmd.Context())
+		if err := w.period.read(time.Now(), w.times.zone(), false); err != nil {
+			return err
+		}
+		if w.period.since.none() && !w.period.until.none() && w.period.until.at.Before(time.Now()) {
+			return fail(exitUsage, "--until %s is over; --since shows what was recorded before now", w.period.untilText)
+		}
+		w.tape = openTape(a.tape)
+		defer w.tape.Close()
+		w.out, w.layout = bufio.NewWriterSize(a.Stdout, 64<<10), a.layoutFor(a.Stdout, len(liveBefore))
+		w.layout.views = w.lens.shows(w.layout, w.json)
+		ctx, cancel := w.period.bound(cmd.Context())
+		defer cancel()
+		err := w.run(ctx)
+		if ctx.Err() != nil && cmd.Context().Err() == nil {
+			return w.last(cmd.Context()) // it is time
+		}
+		return err
 	}
 	return cmd
 }
 
 // tailer follows every session of a tape on one goroutine.
 type tailer struct {
-	tape    *tapeFile
-	out     *bufio.Writer
-	json    bool
-	paint   painter
-	columns int
-	after   uint64 // sessions up to here have ended
-	open    map[uint64]*tailed
+	tape   *tapeFile
+	out    *bufio.Writer
+	layout layout
+	json   bool
+	lens   lens
+	times  timeline
+	period period
+	after  uint64 // sessions up to here have ended
+	open   map[uint64]*tailed
 }
 
 // tailed is a session that is being followed.
 type tailed struct {
 	lines *record.Follower
+	sight *sight
 	size  uint64 // of its stream when it was last read
 	shown bool   // its handshake has been shown
 }
@@ -83,13 +109,23 @@ func (w *tailer) run(ctx context.Context) error {
 // anybody can read, and each look costs it something for every session.
 const tailPause = 150 * time.Millisecond
 
-// start passes over what has been recorded already.
+// last shows what came up to the end of the period.
+func (w *tailer) last(ctx context.Context) error {
+	if err := w.update(ctx); err != nil {
+		return err
+	}
+	return w.out.Flush()
+}
+
+// start passes over what has been recorded already and is not asked for.
 func (w *tailer) start(ctx context.Context) error {
 	following := false
 	for e, err := range record.Sessions(ctx, w.tape) {
 		switch {
 		case err != nil:
 			return err
+		case !w.period.since.none() && w.period.mayHave(&e.Session):
+			following = true // from its beginning
 		case e.State == tape.Open:
 			following = true
 			if err := w.follow(ctx, e, e.Size); err != nil {
@@ -101,12 +137,26 @@ func (w *tailer) start(ctx context.Context) error {
 			w.after = e.N
 		}
 	}
-	return nil
+	if w.period.since.none() {
+		return nil
+	}
+	if err := w.update(ctx); err != nil {
+		return err
+	}
+	return w.out.Flush()
 }
 
 func (w *tailer) follow(ctx context.Context, e *record.Entry, offset uint64) error {
-	f, err := record.NewFollower(ctx, w.tape, e.N, record.ReadOptions{Offset: offset, Follow: true, Keep: 512})
-	w.open[e.N] = &tailed{lines: f, size: offset, shown: offset > 0}
+	read := record.ReadOptions{Offset: offset, Follow: true, Keep: 512}
+	if w.layout.views || w.lens.whole() {
+		read.Keep = wholeMessage
+	}
+	f, err := record.NewFollower(ctx, w.tape, e.N, read)
+	if err != nil {
+		return err
+	}
+	sight, err := w.lens.sight(&e.Session, w.layout.views)
+	w.open[e.N] = &tailed{lines: f, sight: sight, size: offset, shown: offset > 0}
 	return err
 }
 
@@ -145,43 +195,63 @@ func (w *tailer) session(ctx context.Context, e *record.Entry) error {
 	}
 	if !s.shown && e.Status != 0 {
 		s.shown = true
-		w.event(e, "open", e.Started, &e.Session, w.paint.openText(&e.Session))
+		w.event(e, "open", 0, &e.Session, w.layout.paint.openText(&e.Session))
 	}
 	if e.Size > s.size {
 		s.size = e.Size
-		if err := w.print(e, s.lines.Poll(ctx)); err != nil {
+		if err := w.print(e, s, s.lines.Poll(ctx)); err != nil {
 			return err
 		}
 	}
 	if e.State == tape.Open {
 		return nil
 	}
-	if err := w.print(e, s.lines.Finish(ctx)); err != nil {
+	if err := w.print(e, s, s.lines.Finish(ctx)); err != nil {
 		return err
 	}
 	w.open[e.N] = nil
-	w.event(e, "end", e.Started.Add(e.Duration), &e.Session, w.paint.closeText(&e.Session))
+	w.event(e, "end", e.Duration, &e.Session, w.layout.paint.closeText(&e.Session))
 	return nil
 }
 
-func (w *tailer) print(e *record.Entry, lines iter.Seq2[*tape.Line, error]) error {
+func (w *tailer) print(e *record.Entry, s *tailed, lines iter.Seq2[*tape.Line, error]) error {
 	for line, err := range lines {
 		if err != nil {
 			return err
 		}
-		event := "message"
 		if line.Message == nil {
-			event = "mark"
+			w.event(e, "mark", line.T, line, w.layout.line(line, nil))
+			continue
 		}
-		w.event(e, event, e.Started.Add(line.T), line, w.paint.lineText(line, w.columns-20))
+		x := s.sight.see(line.Message)
+		if !x.passes {
+			continue
+		}
+		if !w.layout.views || !x.shown(w.lens.chosen()) {
+			x.view = nil
+		}
+		var body any = line
+		if w.json && x.view != nil {
+			text, err := viewJSON(line, &x)
+			if err != nil {
+				return err
+			}
+			body = json.RawMessage(text)
+		}
+		w.event(e, "message", line.T, body, w.layout.line(line, &x))
 	}
 	return nil
 }
 
-func (w *tailer) event(e *record.Entry, event string, at time.Time, body any, text string) {
+// event shows what happened t after a session began, if that is in the period.
+func (w *tailer) event(e *record.Entry, event string, t time.Duration, body any, text string) {
+	if !w.period.has(e.Started, t) {
+		return
+	}
+	at := e.Started.Add(t)
 	if w.json {
 		writeEvent(w.out, at, event, &e.Session, body)
 		return
 	}
-	fmt.Fprintf(w.out, "%s  #%-3d %s\n", w.paint.paint(dim, at.Local().Format("15:04:05.000")), e.N, text)
+	fmt.Fprintf(w.out, "%s  #%-3d %s\n", w.layout.paint.paint(dim, at.In(w.times.zone()).Format("15:04:05.000")), e.N, text)
 }

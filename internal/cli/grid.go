@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"io"
+	"slices"
+	"strings"
+)
+
+// grid is a table whose columns are as wide as what is in them, and together, if
+// they can be made so, no wider than a terminal.
+type grid struct {
+	paint   painter
+	columns int // of the terminal
+	head    []string
+	shrink  []int // columns that may be cut
+	rows    [][]cell
+}
+
+// cell is safe text and its colour.
+type cell struct {
+	text   string
+	colour colour
+}
+
+const (
+	gridGap   = 2
+	leastCell = 8 // columns that a cell keeps when it is cut
+)
+
+func (g *grid) add(row ...cell) { g.rows = append(g.rows, row) }
+
+// write writes the table. That it cannot be written is left to who flushes.
+func (g *grid) write(out io.Writer) {
+	widths := make([]int, len(g.head))
+	measure := func(i int, text string) { widths[i] = max(widths[i], visible(text)) }
+	for i, text := range g.head {
+		measure(i, text)
+	}
+	for _, row := range g.rows {
+		for i, c := range row {
+			measure(i, c.text)
+		}
+	}
+	g.fit(widths)
+	var head []cell
+	for _, text := range g.head {
+		head = append(head, cell{text, dim})
+	}
+	g.line(out, head, widths)
+	for _, row := range g.rows {
+		g.line(out, row, widths)
+	}
+}
+
+// fit makes the widest of the columns that may be cut narrower until all fit.
+func (g *grid) fit(widths []int) {
+	all := gridGap * (len(widths) - 1)
+	for _, w := range widths {
+		all += w
+	}
+	for ; all > g.columns; all-- {
+		widest := slices.MaxFunc(g.shrink, func(a, b int) int { return widths[a] - widths[b] })
+		if widths[widest] <= leastCell {
+			return
+		}
+		widths[widest]--
+	}
+}
+
+func (g *grid) line(out io.Writer, row []cell, widths []int) {
+	var b strings.Builder
+	space := 0
+	for i, c := range row {
+		text := c.text
+		if visible(text) > widths[i] {
+			text = safe(text, widths[i])
+		}
+		if text != "" {
+			b.WriteString(strings.Repeat(" ", space))
+			b.WriteString(g.paint.paint(c.colour, text))
+			space = 0
+		}
+		space += widths[i] - visible(text) + gridGap
+	}
+	_, _ = io.WriteString(out, b.String()+"\n")
+}

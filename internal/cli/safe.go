@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	eastasian "golang.org/x/text/width"
+)
+
+// maxMarks is how many combining marks a character may carry; no script that
+// people write has more on most of its letters, and floods of them cover other lines.
+const maxMarks = 3
+
+// escaper writes text for a terminal: what it would obey, not show, or show in a
+// place of its own choosing is escaped, and it is known how many columns the rest takes.
+type escaper struct {
+	marks int // that the last character may still carry
+}
+
+// next returns how the first character of s is shown, how many columns that
+// takes, and how many bytes of s it was.
+func (e *escaper) next(s string) (text string, columns, n int) {
+	if c := s[0]; c >= ' ' && c <= '~' {
+		e.marks = maxMarks
+		return s[:1], 1, 1
+	}
+	r, n := utf8.DecodeRuneInString(s)
+	columns = cells(r)
+	switch {
+	case r == utf8.RuneError && n == 1:
+		text = fmt.Sprintf(`\x%02x`, s[0])
+	case r == '\n':
+		text = `\n`
+	case r == '\t':
+		text = `\t`
+	case r == '\r':
+		text = `\r`
+	case columns == 0 && e.marks > 0:
+		e.marks--
+		return s[:n], 0, n
+	case columns > 0:
+		e.marks = maxMarks
+		return s[:n], columns, n
+	case r > 0xffff:
+		text = fmt.Sprintf(`\U%08x`, r)
+	default:
+		text = fmt.Sprintf(`\u%04x`, r)
+	}
+	e.marks = 0
+	return text, len(text), n
+}
+
+// cells is how many columns of a terminal a character takes: 0 of a mark on the
+// one before, less than 0 of what must be escaped.
+func cells(r rune) int {
+	switch {
+	case r == '\u00a0':
+		return 1 // spaces that one sees
+	case r == '\u3000':
+		return 2
+	case !unicode.IsPrint(r), unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector):
+		return -1
+	case r >= 0x1f3fb && r <= 0x1f3ff:
+		return -1 // skin tones, which some terminals join to what is before
+	case unicode.In(r, unicode.Mn, unicode.Me), r >= 0x1160 && r <= 0x11ff:
+		return 0
+	}
+	switch eastasian.LookupRune(r).Kind() {
+	case eastasian.EastAsianWide, eastasian.EastAsianFullwidth:
+		return 2
+	}
+	return 1
+}
+
+// safe escapes what must not reach a terminal as it is and cuts at room columns.
+func safe(s string, room int) string {
+	var b strings.Builder
+	var e escaper
+	used, whole := 0, 0 // columns; bytes up to which there is room for what says that more follows
+	for len(s) > 0 {
+		text, columns, n := e.next(s)
+		if used+columns > room {
+			return b.String()[:whole] + "…"
+		}
+		b.WriteString(text)
+		if used += columns; used < room {
+			whole = b.Len()
+		}
+		s = s[n:]
+	}
+	return b.String()
+}
+
+// safeLines is safe for text in lines, of any length.
+func safeLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		lines[i] = safe(line, len(line)*len(`\u0000`))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// head is as much of a payload as can show in some columns, and a little more.
+func head(p []byte, room int) []byte { return p[:min(len(p), headBytes(room))] }
+
+func headBytes(room int) int {
+	return (min(max(room, 0), wholeMessage/16) + 2) * (1 + maxMarks) * utf8.UTFMax
+}
+
+// visible counts the columns that text takes which is safe but for its colours.
+func visible(s string) int {
+	n, escape := 0, false
+	for _, r := range s {
+		switch {
+		case r == '\x1b':
+			escape = true
+		case escape:
+			escape = r != 'm'
+		default:
+			n += max(0, cells(r))
+		}
+	}
+	return n
+}
+
+// pad fills safe text up with spaces.
+func pad(s string, columns int) string { return s + strings.Repeat(" ", max(0, columns-visible(s))) }
