@@ -22,7 +22,7 @@ func mayImport() map[string][]string {
 		"internal/cli":         {"*"},
 		"tape":                 {},
 		"internal/wire":        {"tape"},
-		"internal/config":      {"tape", "internal/jsonpath", "internal/levenshtein"},
+		"internal/config":      {"tape", "internal/filter", "internal/jsonpath", "internal/levenshtein"},
 		"internal/decode":      {"tape"},
 		"internal/admin":       {},
 		"internal/metrics":     {"tape"},
@@ -38,7 +38,7 @@ func mayImport() map[string][]string {
 		"internal/har":         {"tape", "record"},
 		"internal/bridge":      {"tape", "record", "internal/wire"},
 		"proxy":                {"tape", "internal/wire", "internal/drain"},
-		"script":               {"tape", "internal/levenshtein"},
+		"script":               {"tape", "internal/filter", "internal/levenshtein"},
 		"replay":               {"tape", "record", "internal/wire", "internal/drain", "internal/jsonpath"},
 		"record":               {"tape", "internal/wire", "internal/jsonpath"},
 		"record/boltstore":     {"tape", "record"},
@@ -72,6 +72,7 @@ func doors() map[string][]string {
 		"golang.org/x/term":             {"internal/cli"},
 		"github.com/coreos/go-systemd":  {"internal/cli"},
 		"github.com/prometheus":         {"internal/metrics"},
+		"golang.org/x/text":             {"internal/cli"}, // how wide characters are
 		"golang.org/x/sys":              {"internal/drain", "internal/wstest", "record/boltstore"},
 		"github.com/expr-lang/expr":     {"internal/filter"},
 		"testing":                       {}, // helpers take an interface of their own

@@ -53,6 +53,10 @@ func (s *Session) Message(m *tape.Message, done func(tape.Verdict)) {
 	if m.Op.Control() {
 		i += 2
 	}
+	if !m.Op.Control() && !s.concerns(m) {
+		done(tape.Verdict{Fate: tape.Passed})
+		return
+	}
 	j := &s.jobs[i]
 	s.mu.Lock()
 	dead := s.dead

@@ -34,6 +34,7 @@ type Session struct {
 	vms   []*vm            // in the order of the chain; changed in a turn
 	wants [2]atomic.Uint32 // by side: wantsMessages, wantsControl
 	jobs  [4]job           // by side, messages and then control frames
+	when  when
 
 	mu      sync.Mutex
 	free    sync.Cond // somebody else's turn, or the scripts are dead
@@ -161,6 +162,10 @@ func (s *Session) reckon() {
 				wants[from] |= wantsControl
 			}
 		}
+	}
+	if f := s.set.opts.When; f != nil && f.NeedsView() && (wants[0]|wants[1])&wantsMessages != 0 {
+		wants[0] |= wantsMessages // what a message means may depend on the other side's
+		wants[1] |= wantsMessages
 	}
 	for from := range wants {
 		if s.dead {

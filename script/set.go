@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/wstape/wstape/internal/filter"
 	"github.com/wstape/wstape/tape"
 )
 
@@ -24,6 +25,7 @@ const (
 
 // Options of a [Set]. The zero value of each means its default.
 type Options struct {
+	When         *filter.Filter                          // the messages that onMessage is for; nil means all
 	Timeout      time.Duration                           // how long a script may run without yielding; default 100 ms
 	AwaitTimeout time.Duration                           // how long a hook may take, awaits included; default 30 s
 	OnError      OnError                                 // default Pass

@@ -30,15 +30,16 @@ func (o Opcode) Control() bool { return o&8 != 0 && o != OpRaw }
 // Reserved reports whether RFC 6455 leaves the opcode undefined.
 func (o Opcode) Reserved() bool { return o >= 3 && o <= 7 || o >= 11 && o <= 15 }
 
-// The names stand in the order of the opcodes; "" is a reserved one.
-const opcodeNames = "continuation text binary - - - - - close ping pong"
+// opcodeNames stand in the order of the opcodes; "" is a reserved one.
+func opcodeNames() [11]string {
+	return [11]string{"continuation", "text", "binary", "", "", "", "", "", "close", "ping", "pong"}
+}
 
 func (o Opcode) String() string {
 	if o == OpRaw {
 		return "raw"
 	}
-	names := strings.Fields(opcodeNames)
-	if int(o) < len(names) && names[o] != "-" {
+	if names := opcodeNames(); int(o) < len(names) && names[o] != "" {
 		return names[o]
 	}
 	return fmt.Sprintf("reserved(%d)", uint8(o))
@@ -49,8 +50,8 @@ func ParseOpcode(s string) (Opcode, error) {
 	if s == "raw" {
 		return OpRaw, nil
 	}
-	for i, name := range strings.Fields(opcodeNames) {
-		if s == name && name != "-" {
+	for i, name := range opcodeNames() {
+		if s == name && name != "" {
 			return Opcode(i), nil
 		}
 	}

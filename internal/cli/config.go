@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/wstape/wstape/internal/config"
+	"github.com/wstape/wstape/internal/filter"
 )
 
 // flagKeys says which key each flag of `proxy` sets.
@@ -77,9 +79,20 @@ func (a *app) load(fs *pflag.FlagSet, args []string) (*config.Config, []config.S
 	}
 	c, settings, err := config.Load(config.Sources{File: file, Env: a.Getenv, Flags: flags})
 	if err != nil {
-		err = fail(exitUsage, "config: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+		err = fail(exitUsage, "config: %s", mistakes(err))
 	}
 	return c, settings, err
+}
+
+// mistakes writes what is wrong with a configuration in one line, but for a
+// filter that shows where.
+func mistakes(err error) string {
+	var wrong *filter.Error
+	text := err.Error()
+	if many, ok := err.(interface{ Unwrap() []error }); errors.As(err, &wrong) && (!ok || len(many.Unwrap()) == 1) {
+		return text
+	}
+	return strings.ReplaceAll(text, "\n", "; ")
 }
 
 func (a *app) configCommand() *cobra.Command {

@@ -73,7 +73,9 @@ func scriptOptions(c *config.Config, getenv func(string) string) script.Options 
 			env[name] = value
 		}
 	}
+	when, _ := c.Script.Filter() // it was checked when the configuration was loaded
 	return script.Options{
+		When:    when,
 		Timeout: c.Script.Timeout, AwaitTimeout: c.Script.AwaitTimeout, OnError: script.OnError(c.Script.OnError),
 		Memory: int64(c.Script.Memory), StoreBytes: int64(c.Script.Store), Env: env,
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/wstape/wstape/internal/filter"
 	"github.com/wstape/wstape/tape"
 )
 
@@ -38,6 +39,7 @@ type Config struct {
 // Script is what runs on the messages, and what it may do.
 type Script struct {
 	Files        []string      `mapstructure:"files"`
+	When         string        `mapstructure:"when"`
 	Timeout      time.Duration `mapstructure:"timeout"`
 	AwaitTimeout time.Duration `mapstructure:"await_timeout"`
 	OnError      string        `mapstructure:"on_error"`
@@ -45,6 +47,24 @@ type Script struct {
 	Store        Bytes         `mapstructure:"store"`
 	Env          []string      `mapstructure:"env"`
 	Reload       bool          `mapstructure:"reload"`
+}
+
+// Filter compiles When; nil if all messages are for the scripts. Scripts come
+// before anything is known of what becomes of a message.
+func (s *Script) Filter() (*filter.Filter, error) {
+	if s.When == "" {
+		return nil, nil
+	}
+	f, err := filter.Compile(s.When)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"fate", "by", "received", "seq", "frames", "wire"} {
+		if f.Uses(name) {
+			return nil, fmt.Errorf("%s is not known yet when scripts are asked about a message", name)
+		}
+	}
+	return f, nil
 }
 
 // Route sends what matches to an upstream of its own.
@@ -167,6 +187,9 @@ func (c *Config) Validate() error {
 	oneOf("log.format", c.Log.Format, "text", "json")
 	oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	oneOf("record.when_full", c.Record.WhenFull, "block", "drop")
+	if _, err := c.Script.Filter(); err != nil {
+		bad("script.when", "%w", err)
+	}
 	oneOf("script.on_error", c.Script.OnError, "pass", "drop", "close")
 	for _, h := range c.Headers {
 		if _, err := ParseHeader(h); err != nil {

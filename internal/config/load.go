@@ -71,6 +71,7 @@ func defaults() map[string]any {
 		"record.redact.headers":    []string{"authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-*-token"},
 		"record.redact.query":      []string{"*token*", "*secret*", "*passw*", "*apikey*", "*api_key*", "*api-key*", "*signature*", "*auth*", "*credential*", "jwt", "key", "sig"},
 		"script.files":             []string{},
+		"script.when":              "",
 		"script.timeout":           100 * time.Millisecond,
 		"script.await_timeout":     30 * time.Second,
 		"script.on_error":          "pass",

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -45,6 +46,13 @@ type Subject struct {
 type Filter struct {
 	program *vm.Program
 	uses    map[string]bool // names of fields in it
+	spare   sync.Pool       // of *scratch
+}
+
+// scratch is the memory that matching one message takes.
+type scratch struct {
+	vm  vm.VM
+	env fields
 }
 
 // Error is a mistake in an expression.
@@ -156,15 +164,22 @@ func (f *Filter) Only(field string) bool {
 // Match reports whether the expression holds for a message. Where a value is not
 // of the kind that the expression needs, it does not hold.
 func (f *Filter) Match(s *Subject) bool {
-	out, err := expr.Run(f.program, f.env(s))
+	x, ok := f.spare.Get().(*scratch)
+	if !ok {
+		x = new(scratch)
+	}
+	f.fill(&x.env, s)
+	out, err := x.vm.Run(f.program, &x.env)
 	holds, ok := out.(bool)
+	x.env = fields{} // lets go of the message
+	f.spare.Put(x)
 	return err == nil && ok && holds
 }
 
-// env fills in what the expression looks at.
-func (f *Filter) env(s *Subject) fields {
+// fill fills in what the expression looks at.
+func (f *Filter) fill(e *fields, s *Subject) {
 	m := s.Message
-	e := fields{
+	*e = fields{
 		From: m.From.String(), Op: m.Op.String(), Len: int(m.Len), Fate: string(cmp.Or(m.Fate, tape.Passed)), T: m.T.Seconds(), Seq: int(m.Seq),
 		Frames: max(1, len(m.Frames)), Wire: int(m.WireLen), Problem: m.Violation, Latency: s.Latency.Seconds(),
 	}
@@ -197,7 +212,6 @@ func (f *Filter) env(s *Subject) fields {
 	if s.Session != nil && f.uses["session"] {
 		e.Session = sessionOf(s.Session)
 	}
-	return e
 }
 
 func sessionOf(s *tape.Session) session {

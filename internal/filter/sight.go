@@ -73,5 +73,15 @@ func (s *Sight) pair(m *tape.Message, ref decode.Ref) time.Duration {
 	return m.T - at
 }
 
+// Sight returns a sight of a session that finds out itself what messages mean,
+// where the filter asks for that.
+func (f *Filter) Sight(s *tape.Session) *Sight {
+	if !f.NeedsView() {
+		return NewSight(f, s, nil)
+	}
+	d, _ := decode.Open(decode.Auto, decode.Hint{Subprotocol: s.Subprotocol, Target: s.URL}) // it is in the table
+	return NewSight(f, s, d)
+}
+
 // NeedsView reports whether the filter asks what a message means.
 func (f *Filter) NeedsView() bool { return f.uses["view"] || f.uses["latency"] }
