@@ -9,6 +9,7 @@ import (
 	"math"
 	"strconv"
 	"time"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -39,7 +40,33 @@ func marshal(v any) ([]byte, error) {
 	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return EscapeJSON(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), nil
+}
+
+// EscapeJSON returns JSON in which the characters are escaped that a terminal
+// would obey, or that would have it show others in another order: they say the
+// same, and only stand in strings. Where there are none it returns text itself.
+func EscapeJSON(text []byte) []byte {
+	var out []byte
+	done := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case 0x7f, 0xc2, 0xd8, 0xe2: // what all of them begin with
+		default:
+			continue
+		}
+		r, n := utf8.DecodeRune(text[i:])
+		if !unicode.IsControl(r) && !unicode.Is(unicode.Bidi_Control, r) {
+			continue
+		}
+		out = fmt.Appendf(append(out, text[done:i]...), `\u%04x`, r)
+		done = i + n
+		i += n - 1
+	}
+	if out == nil {
+		return text
+	}
+	return append(out, text[done:]...)
 }
 
 // unmarshal refuses keys it does not know, so that a typo is not a silent default.

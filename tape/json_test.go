@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/wstape/wstape/tape"
 )
@@ -354,6 +356,27 @@ func TestFrameJSON(t *testing.T) {
 		must(t, err)
 		if string(got) != want {
 			t.Errorf("\n got %s\nwant %s", got, want)
+		}
+	}
+}
+
+// What is escaped for terminals is all that they would obey, and means the same.
+func TestEscapeJSON(t *testing.T) {
+	for r := rune(0x20); r <= unicode.MaxRune; r++ {
+		if !utf8.ValidRune(r) {
+			continue
+		}
+		plain, err := json.Marshal("a" + string(r) + "b" + string(r))
+		must(t, err)
+		got := tape.EscapeJSON(plain)
+		dangerous := unicode.Is(unicode.Cc, r) || unicode.Is(unicode.Bidi_Control, r)
+		if bytes.ContainsRune(got, r) && dangerous || !dangerous && !bytes.Equal(got, plain) {
+			t.Fatalf("%U: %q", r, got)
+		}
+		var back string
+		must(t, json.Unmarshal(got, &back))
+		if back != "a"+string(r)+"b"+string(r) {
+			t.Fatalf("%U: %q is read as %q", r, got, back)
 		}
 	}
 }

@@ -28,12 +28,12 @@ what is not damaged can still be read.`,
 			return err
 		}
 		if asJSON {
-			return json.NewEncoder(a.Stdout).Encode(report)
+			return json.NewEncoder(&cleaner{out: a.Stdout, json: true}).Encode(report)
 		}
 		fmt.Fprintf(a.Stdout, "%s: %s, %s, %s, %s\n", t.path, count(report.Sessions, "session"), count(report.Blocks, "block"),
 			count(report.Frames, "frame"), size(report.Bytes))
 		for _, problem := range report.Problems {
-			fmt.Fprintln(a.Stdout, "damaged:", problem)
+			fmt.Fprintln(a.Stdout, "damaged:", safe(fmt.Sprint(problem), 1000))
 		}
 		if n := len(report.Problems); n > 0 {
 			return fail(exitNo, "%s has %s; what is not named above can still be read: wstape ls, wstape export", t.path, count(n, "problem"))

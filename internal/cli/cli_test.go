@@ -133,6 +133,20 @@ func newSetting(t *testing.T, args ...string) *setting {
 	return s
 }
 
+// listening waits for an --addr-file and returns the URL in it.
+func listening(file string) string {
+	var a addresses
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for a.Listen == "" {
+		<-tick.C
+		if text, err := os.ReadFile(file); err == nil {
+			_ = json.Unmarshal(text, &a)
+		}
+	}
+	return "ws://" + a.Listen
+}
+
 // dial connects a client to a path.
 func (s *setting) dial(t *testing.T, path string) *websocket.Conn {
 	t.Helper()
@@ -267,16 +281,7 @@ func TestLogFormatJSON(t *testing.T) {
 	dir := t.TempDir()
 	addrs := filepath.Join(dir, "addr.json")
 	p := start(t, "proxy", server.URL, "--listen", "127.0.0.1:0", "--no-record", "--log-format", "json", "--addr-file", addrs)
-	var a addresses
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for a.Listen == "" {
-		<-tick.C
-		if text, err := os.ReadFile(addrs); err == nil {
-			_ = json.Unmarshal(text, &a)
-		}
-	}
-	conn, _, err := websocket.DefaultDialer.Dial("ws://"+a.Listen+"/echo", nil)
+	conn, _, err := websocket.DefaultDialer.Dial(listening(addrs)+"/echo", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -74,6 +74,7 @@ func (a *app) exportCommand() *cobra.Command {
 	var name, file string
 	var redact bool
 	var o exporting
+	var some part
 	cmd := &cobra.Command{
 		Use:   "export SESSION…",
 		Short: "write sessions as a cassette, or for other programs",
@@ -93,7 +94,8 @@ docs/exchange.md says what is kept.`,
   wstape export 1 2 | jq .
   wstape export 3 --format har --out chat.har
   wstape export 3 --format k6 --out chat.js
-  wstape export 3 --redact-json '$..password' --out shared.cassette.jsonl`,
+  wstape export 3 --redact-json '$..password' --out shared.cassette.jsonl
+  wstape export 3 --filter 'json.type != "price"' --until +1m`,
 		Args: atLeastOne(aSession),
 	}
 	a.tapeFlag(cmd)
@@ -103,12 +105,16 @@ docs/exchange.md says what is kept.`,
 	cmd.Flags().BoolVar(&redact, "redact", false, "replace secrets by pseudonyms, as record.redact of --config and the flags below say")
 	redactFlags(cmd.Flags())
 	cmd.Flags().String("config", "", "take record.redact from this YAML `FILE` (see config.example.yaml)")
+	some.addFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		f := format(name)
 		if !slices.Contains(fileFormats(), f) {
 			return fail(exitUsage, "--format %q is none of %s", name, listed(fileFormats()))
 		}
 		if err := o.check(cmd, f); err != nil {
+			return err
+		}
+		if err := some.check(cmd.Context()); err != nil {
 			return err
 		}
 		t := openTape(a.tape)
@@ -121,6 +127,9 @@ docs/exchange.md says what is kept.`,
 			if err := a.redacted(cmd.Context(), targets, cmd.Flags()); err != nil {
 				return err
 			}
+		}
+		if targets, err = some.of(cmd.Context(), targets); err != nil {
+			return err
 		}
 		return a.export(cmd.Context(), f, targets, &o, file)
 	}

@@ -52,11 +52,19 @@ func (g *grid) write(out io.Writer) {
 	}
 }
 
-// fit makes the widest of the columns that may be cut narrower until all fit.
+// fit leaves out what is empty in all rows, and makes the widest of the columns
+// that may be cut narrower, until all fit.
 func (g *grid) fit(widths []int) {
-	all := gridGap * (len(widths) - 1)
+	all := -gridGap
 	for _, w := range widths {
-		all += w
+		all += w + gridGap
+	}
+	for i := range g.head {
+		if all > g.columns && !slices.ContainsFunc(g.rows, func(row []cell) bool { return row[i].text != "" }) {
+			all -= widths[i] + gridGap
+			widths[i] = -gridGap
+			g.head[i] = ""
+		}
 	}
 	for ; all > g.columns; all-- {
 		widest := slices.MaxFunc(g.shrink, func(a, b int) int { return widths[a] - widths[b] })

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -145,7 +146,7 @@ func viewJSON(l *tape.Line, x *seen) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fmt.Appendf(nil, "%s,\"view\":%s}\n", strings.TrimSuffix(string(line), "}"), text), nil
+	return fmt.Appendf(nil, "%s,\"view\":%s}\n", bytes.TrimSuffix(line, []byte("}")), tape.EscapeJSON(text)), nil
 }
 
 // filterHelp explains the filter language.

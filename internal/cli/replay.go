@@ -225,6 +225,9 @@ func (f *replayFlags) stages(a *app, c *config.Config, o *replay.Options) (end f
 // recording loads what the arguments name.
 func (a *app) recording(ctx context.Context, t *tapeFile, role tape.Side, args []string, m replay.Matching) (*replay.Recording, error) {
 	targets, err := a.resolve(ctx, t, args)
+	if err == nil {
+		err = a.warnOfParts(ctx, targets)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -281,10 +284,13 @@ func (f *replayFlags) printReport(a *app, r report) error {
 		return writeWhole(f.reportFile, 0o644, write)
 	}
 	var out bytes.Buffer
-	if err := write(&out); err != nil {
-		return err
+	err := write(&out)
+	if f.report != "junit" && err == nil {
+		return clean(a.Stdout, f.report == "json", func(w io.Writer) error { _, err := w.Write(out.Bytes()); return err })
 	}
-	_, err := a.Stdout.Write(out.Bytes())
+	if err == nil {
+		_, err = a.Stdout.Write(out.Bytes())
+	}
 	return err
 }
 

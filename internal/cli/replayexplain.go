@@ -39,9 +39,9 @@ Everything else must be the same. Each session begins with a line of its own.`,
 			return err
 		}
 		if inJSON {
-			return r.ExplainJSON(a.Stdout)
+			return clean(a.Stdout, true, r.ExplainJSON)
 		}
-		return r.Explain(a.Stdout)
+		return clean(a.Stdout, false, r.Explain)
 	}
 	return cmd
 }

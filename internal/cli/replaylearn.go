@@ -93,13 +93,13 @@ func (a *app) sayLearned(l *replay.Learned) (found int) {
 	for i := range l.Sessions {
 		s := &l.Sessions[i]
 		if len(l.Sessions) > 1 && len(s.Found) > 0 {
-			fmt.Fprintf(a.Stdout, "%s:\n", s.Session)
+			fmt.Fprintf(a.Stdout, "%s:\n", safe(s.Session, 400))
 		}
 		for k := range s.Found {
-			fmt.Fprintln(a.Stdout, s.Found[k].String())
+			fmt.Fprintln(a.Stdout, safe(s.Found[k].String(), 4000))
 		}
 		for _, note := range s.Notes {
-			fmt.Fprintf(a.Stderr, "wstape: not learned: %s\n", note)
+			fmt.Fprintf(a.Stderr, "wstape: not learned: %s\n", safe(note, 4000))
 		}
 		found += len(s.Found)
 		open += len(s.Notes)

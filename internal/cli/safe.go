@@ -1,12 +1,17 @@
 package cli
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
+	"io"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	eastasian "golang.org/x/text/width"
+
+	"github.com/wstape/wstape/tape"
 )
 
 // maxMarks is how many combining marks a character may carry; no script that
@@ -127,3 +132,45 @@ func visible(s string) int {
 
 // pad fills safe text up with spaces.
 func pad(s string, columns int) string { return s + strings.Repeat(" ", max(0, columns-visible(s))) }
+
+// cleaner escapes what is written to it by others, who know no terminals: JSON
+// or lines of text. Colours do not pass it.
+type cleaner struct {
+	out  io.Writer
+	json bool
+	rest []byte // of a character that was cut in two
+}
+
+func (c *cleaner) Write(p []byte) (int, error) {
+	all := append(c.rest, p...)
+	whole := len(all)
+	for k := 1; k < utf8.UTFMax && k <= len(all); k++ {
+		if tail := all[len(all)-k:]; utf8.RuneStart(tail[0]) {
+			if !utf8.FullRune(tail) {
+				whole -= k
+			}
+			break
+		}
+	}
+	c.rest = bytes.Clone(all[whole:])
+	return len(p), c.put(all[:whole])
+}
+
+// Close writes what was held back.
+func (c *cleaner) Close() error { return c.put(c.rest) }
+
+func (c *cleaner) put(p []byte) error {
+	if c.json {
+		p = tape.EscapeJSON(p)
+	} else {
+		p = []byte(safeLines(string(p)))
+	}
+	_, err := c.out.Write(p)
+	return err
+}
+
+// clean has others write to out, escaped.
+func clean(out io.Writer, asJSON bool, write func(io.Writer) error) error {
+	c := &cleaner{out: out, json: asJSON}
+	return cmp.Or(write(c), c.Close())
+}

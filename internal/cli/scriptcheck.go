@@ -37,7 +37,7 @@ exist here. Exit code 2 if a script cannot run; warnings leave it at 0.`,
 		for _, path := range args {
 			i, err := script.Inspect(path, o)
 			if err != nil {
-				fmt.Fprintf(a.Stderr, "wstape: %s\n", script.Explain(err))
+				fmt.Fprintf(a.Stderr, "wstape: %s\n", safeLines(script.Explain(err)))
 				broken++
 				continue
 			}
@@ -77,7 +77,7 @@ func (a *app) checkedText(found []*script.Inspection) error {
 	paint := a.painter(a.Stdout)
 	for _, i := range found {
 		for _, warning := range i.Warnings {
-			if _, err := fmt.Fprintf(a.Stdout, "%s %s\n", paint.paint(yellow, "warning:"), warning.Describe()); err != nil {
+			if _, err := fmt.Fprintf(a.Stdout, "%s %s\n", paint.paint(yellow, "warning:"), safeLines(warning.Describe())); err != nil {
 				return err
 			}
 		}
@@ -115,7 +115,7 @@ type checkedRemark struct {
 }
 
 func (a *app) checkedJSON(found []*script.Inspection) error {
-	enc := json.NewEncoder(a.Stdout)
+	enc := json.NewEncoder(&cleaner{out: a.Stdout, json: true})
 	enc.SetEscapeHTML(false)
 	for _, i := range found {
 		line := checkedJSON{Script: i.Name, Path: i.Path, Hooks: i.Hooks, From: i.From, Files: i.Files}

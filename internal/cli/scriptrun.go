@@ -484,7 +484,7 @@ func (d *dryRun) print(l *dryLine) error {
 	case d.options.json && l.line != nil:
 		return l.line.WriteJSON(d.out)
 	case d.options.json:
-		enc := json.NewEncoder(d.out)
+		enc := json.NewEncoder(&cleaner{out: d.out, json: true})
 		enc.SetEscapeHTML(false)
 		return enc.Encode(l.json)
 	}
@@ -494,6 +494,9 @@ func (d *dryRun) print(l *dryLine) error {
 	}
 	at := d.paint.paint(dim, clock(l.t))
 	for _, line := range lines {
+		if l.line == nil {
+			line = safe(line, 4000)
+		}
 		if _, err := fmt.Fprintf(d.out, "%s  %s\n", at, line); err != nil {
 			return err
 		}

@@ -101,7 +101,7 @@ func scriptLine(e *script.Entry, asJSON bool) string {
 			Text   string    `json:"text"`
 		}{time.Now().UTC(), "script", e.Session, e.Script, e.Level, e.Text})
 		if err == nil {
-			return string(line)
+			return string(tape.EscapeJSON(line))
 		}
 	}
 	where := ""
