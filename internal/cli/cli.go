@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,7 @@ type Env struct {
 	Signals <-chan os.Signal // the first ends politely, the second at once
 
 	colour colourMode // --color
+	whole  uint64     // bytes that are read of one message; 0 means wholeMessage
 }
 
 // System is the world outside of a real process.
@@ -85,6 +87,7 @@ func Main(env Env) int {
 			}
 		}()
 	}
+	env.whole = cmp.Or(env.whole, wholeMessage)
 	a := &app{Env: env, hard: hard}
 	root := a.root()
 	root.SetArgs(fromEnd(env.Args))

@@ -74,7 +74,7 @@ func (a *app) exportCommand() *cobra.Command {
 	var name, file string
 	var redact bool
 	var o exporting
-	var some part
+	some := part{keep: a.whole}
 	cmd := &cobra.Command{
 		Use:   "export SESSION…",
 		Short: "write sessions as a cassette, or for other programs",

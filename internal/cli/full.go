@@ -69,18 +69,21 @@ func payload(out *bufio.Writer, c *tape.Content, unreadable bool) {
 
 // escape writes text of any length so that a terminal cannot be harmed by it.
 func escape(out *bufio.Writer, p []byte) {
-	const chunk = 32 << 10
+	const chunk = 8 << 10
 	var e escaper
+	var buffer []byte
 	for len(p) > 0 {
 		n := min(len(p), chunk)
 		for k := 1; n < len(p) && k < utf8.UTFMax && !utf8.RuneStart(p[n]); k++ {
 			n--
 		}
+		buffer = buffer[:0]
 		for s := string(p[:n]); len(s) > 0; {
-			text, _, used := e.next(s)
-			out.WriteString(text)
+			var used int
+			buffer, _, used = e.next(buffer, s)
 			s = s[used:]
 		}
+		out.Write(buffer)
 		p = p[n:]
 	}
 }

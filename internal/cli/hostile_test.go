@@ -1,38 +1,39 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
+	"compress/flate"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/wstape/wstape/record"
+	"github.com/wstape/wstape/record/boltstore"
+	"github.com/wstape/wstape/tape"
 )
 
 // hostile are texts that would drive a terminal, hide in it or reorder it, if
 // they got there as they are.
 func hostile() map[string]string {
 	return map[string]string{
-		"CSI":           "\x1b[2J\x1b[1;1Hgone",
-		"colour":        "\x1b[31mred\x1b[0m",
-		"OSC 52":        "\x1b]52;c;ZXZpbA==\x07",
-		"OSC 8":         "\x1b]8;;http://evil.example\x1b\\click\x1b]8;;\x1b\\",
-		"DCS":           "\x1bP$q\"p\x1b\\",
-		"C1":            "\u009b2J\u009d0;title\u009c\u0090q\u009c",
-		"return":        "good\rbad\b\b\b\v\f\x00\x7f",
-		"bidi":          "\u202egnp.exe\u202c \u2066iso\u2069 \u200f\u061c",
-		"zero width":    "a\u200b\u200c\u200d\u2060\ufeffb\u034f\u3164\U000e0041",
-		"lines":         "a\u2028b\u2029c\u0085d",
-		"marks":         "e" + strings.Repeat("\u0301", 2000),
-		"variation":     "❤\ufe0f\U000e0100",
-		"lines of text": "one\ntwo\n\x1b[3A",
+		"control": "\x1b[2J\x1b[1;1Hgone \x1b[31mred\x1b[0m \x1b]52;c;ZXZpbA==\x07 \x1b]8;;http://evil.example\x1b\\click\x1b]8;;\x1b\\ \x1bP$q\"p\x1b\\" +
+			" \u009b2J\u009d0;title\u009c\u0090q\u009c good\rbad\b\b\b\v\f\x00\x7f",
+		"unseen": "\u202egnp.exe\u202c \u2066iso\u2069 \u200f\u061c a\u200b\u200c\u200d\u2060\ufeffb\u034f\u3164\U000e0041" +
+			" a\u2028b\u2029c\u0085d ❤\ufe0f\U000e0100 e" + strings.Repeat("\u0301", 200),
+		"lines": "one\ntwo\n\x1b[3A",
 	}
 }
 
@@ -76,10 +77,13 @@ func hostileCassette(t *testing.T, bad string) string {
 // harmless in JSON, which is for programs, is what a terminal at most does not show.
 var harmless = strings.NewReplacer("\u200b", "", "\u200c", "", "\u200d", "", "\u2060", "", "\ufeff", "", "\U000e0041", "", "\ufe0f", "", "\U000e0100", "", "\u0301", "")
 
+// testWhole is what commands under test read of one message.
+const testWhole = 32 << 20
+
 // run runs one command to its end.
 func run(args ...string) (code int, out string) {
 	var both bytes.Buffer
-	code = Main(Env{Args: args, Stdin: strings.NewReader(""), Stdout: &both, Stderr: &both, Getenv: func(string) string { return "" }})
+	code = Main(Env{whole: testWhole, Args: args, Stdin: strings.NewReader(""), Stdout: &both, Stderr: &both, Getenv: func(string) string { return "" }})
 	return code, both.String()
 }
 
@@ -123,8 +127,8 @@ func TestNothingDrivesTheTerminal(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			tape, file := filepath.Join(dir, "t.db"), filepath.Join(dir, "bad.cassette.jsonl")
-			if code, out := run("import", file, "--tape", tape); code != exitFine {
+			onto, file := filepath.Join(dir, "t.db"), filepath.Join(dir, "bad.cassette.jsonl")
+			if code, out := run("import", file, "--tape", onto); code != exitFine {
 				t.Fatalf("import: %d: %s", code, out)
 			}
 			for _, args := range commands {
@@ -141,7 +145,7 @@ func TestNothingDrivesTheTerminal(t *testing.T) {
 					args[i] = arg
 				}
 				if !strings.Contains(given, "--tape") && args[0] != "config" && given != "BAD" && !strings.HasPrefix(given, "script check") {
-					args = append(args, "--tape", tape)
+					args = append(args, "--tape", onto)
 				}
 				if strings.HasPrefix(given, "script check") {
 					args = append(args, "--config", "")
@@ -230,6 +234,132 @@ func TestNothingDrivesTheLiveLog(t *testing.T) {
 			}
 			if r, is := driven(line); is {
 				t.Errorf("%U in %q", r, line)
+			}
+		}
+	}
+}
+
+// bombTape records a session in which a message of a few hundred KiB inflates to
+// a MiB more than is read of one, and another one refers back to it.
+func bombTape(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "bomb.db")
+	store, err := boltstore.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorder := record.NewRecorder(store, record.Options{Inflate: 1 << 20})
+	tap, err := recorder.Begin(tape.Session{URL: "/bomb", Started: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tap.Answered("ws://bomb", 101, "", []string{"permessage-deflate"}, tape.Response{Status: 101})
+	var deflated bytes.Buffer
+	w, err := flate.NewWriter(&deflated, flate.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mib := bytes.Repeat([]byte("z"), 1<<20)
+	if _, err := w.Write(mib); err != nil || w.Flush() != nil {
+		t.Fatal(err)
+	}
+	bomb := bytes.Repeat(deflated.Bytes(), testWhole>>20+1) // each part begins at a byte, and refers to none before it
+	bomb = bytes.TrimSuffix(bomb, []byte("\x00\x00\xff\xff"))
+	deflated.Reset()
+	if _, err := w.Write([]byte("zzzzzzzzzz is what came before")); err != nil || w.Flush() != nil {
+		t.Fatal(err)
+	}
+	after := bytes.TrimSuffix(deflated.Bytes(), []byte("\x00\x00\xff\xff"))
+	for _, payload := range [][]byte{bomb, after} {
+		tap.Parts(tape.Server, tape.LegBoth, []tape.Part{{Begin: true, Head: 0xc1, Len: uint64(len(payload)), Payload: payload}})
+	}
+	tap.End(tape.Ending{Kind: tape.EndEOF})
+	if err := recorder.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestBomb: what a message inflates to is bounded, and said; what comes after it
+// is read as ever.
+func TestBomb(t *testing.T) {
+	path := bombTape(t)
+	for _, args := range [][]string{
+		{"show", "1"}, {"show", "1", "--filter", `text startsWith "zzz"`}, {"search", "zzzz is what", "1"},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		code, out := run(append(args, "--tape", path)...)
+		runtime.ReadMemStats(&after)
+		if code != exitFine || !strings.Contains(out, "zzzzzzzzzz is what came before") {
+			t.Errorf("%v: %d: %.300s", args, code, out)
+		}
+		if args[0] == "show" && !strings.Contains(out, fmt.Sprint(testWhole+1<<20)) || len(out) > 4000 {
+			t.Errorf("%v: %.1000s", args, out)
+		}
+		whole := strings.Contains(out, "1 message longer than 32.0 MiB: only their beginnings were looked at")
+		if allocated := after.TotalAlloc - before.TotalAlloc; whole != (len(args) == 4) || !whole && args[0] == "show" && allocated > 8<<20 || allocated > 10*testWhole {
+			t.Errorf("%v: allocated %d bytes, said so: %v: %.500s", args, allocated, whole, out)
+		}
+	}
+}
+
+// TestLongLine: of a long message only what shows is touched, and one that is
+// shown whole is not copied around.
+func TestLongLine(t *testing.T) {
+	long := bytes.Repeat([]byte("{\"日本\":\"\x1b[2J\"},\t"), 100_000)
+	m := &tape.Message{Content: tape.Content{Op: tape.Text, Payload: long, Len: uint64(len(long))}, Fate: tape.Passed}
+	allocated := func(f func()) uint64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		f()
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	y := layout{columns: 80, table: true}
+	if n := allocated(func() {
+		if line := y.message(m, nil); visible(line) > 80 {
+			t.Errorf("%d columns: %s", visible(line), line)
+		}
+	}); n > 100<<10 {
+		t.Errorf("a line of it takes %d bytes", n)
+	}
+	out := bufio.NewWriter(io.Discard)
+	if n := allocated(func() {
+		if err := y.full(out, m); err != nil {
+			t.Error(err)
+		}
+	}); n > 2*uint64(len(long)) {
+		t.Errorf("all of it takes %d bytes, and it has %d", n, len(long))
+	}
+}
+
+// TestDeepJSON: what is nested deeply costs no more than what is long.
+func TestDeepJSON(t *testing.T) {
+	for _, depth := range []int{9_000, 100_000} {
+		deep := strings.Repeat(`[`, depth) + strings.Repeat(`]`, depth)
+		object := strings.Repeat(`{"a":`, depth) + "1" + strings.Repeat("}", depth)
+		file := filepath.Join(t.TempDir(), "deep.cassette.jsonl")
+		var text strings.Builder
+		text.WriteString("{\"wstape\":1,\"session\":{}}\n")
+		for _, payload := range []string{deep, object, deep[:depth]} {
+			line, err := json.Marshal(map[string]string{"from": "client", "text": payload})
+			if err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&text, "%s\n", line)
+		}
+		if err := os.WriteFile(file, []byte(text.String()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{{"show", file}, {"show", file, "--view", "auto"}, {"show", file, "--view", "json", "--json"}, {"show", file, "--full"},
+			{"show", file, "--filter", "json.a.a.a == nil"}, {"search", "json.a != 1", file}} {
+			code, out := run(args...)
+			if code != exitFine || len(out) > 80*text.Len() {
+				t.Errorf("%v: %d, %d bytes of %d: %.300s", args, code, len(out), text.Len(), out)
 			}
 		}
 	}

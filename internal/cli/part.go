@@ -19,6 +19,7 @@ type part struct {
 	lens   lens
 	times  timeline
 	period period
+	keep   uint64 // bytes that are read of a message; one that is longer cannot be exported
 }
 
 func (p *part) addFlags(cmd *cobra.Command) {
@@ -89,7 +90,7 @@ func (p *part) lines(ctx context.Context, at target, f func(l *tape.Line, wanted
 	if err != nil {
 		return err
 	}
-	for l, err := range record.Lines(ctx, at.store, at.n, record.ReadOptions{Keep: wholeMessage}) {
+	for l, err := range record.Lines(ctx, at.store, at.n, record.ReadOptions{Keep: p.keep}) {
 		if err != nil {
 			return err
 		}

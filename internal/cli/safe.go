@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"cmp"
-	"fmt"
 	"io"
 	"strings"
 	"unicode"
@@ -24,43 +23,54 @@ type escaper struct {
 	marks int // that the last character may still carry
 }
 
-// next returns how the first character of s is shown, how many columns that
-// takes, and how many bytes of s it was.
-func (e *escaper) next(s string) (text string, columns, n int) {
+// next appends the first character of s as it is shown, and says how many
+// columns that takes and how many bytes of s it was.
+func (e *escaper) next(dst []byte, s string) (out []byte, columns, n int) {
 	if c := s[0]; c >= ' ' && c <= '~' {
 		e.marks = maxMarks
-		return s[:1], 1, 1
+		return append(dst, c), 1, 1
 	}
 	r, n := utf8.DecodeRuneInString(s)
 	columns = cells(r)
 	switch {
 	case r == utf8.RuneError && n == 1:
-		text = fmt.Sprintf(`\x%02x`, s[0])
+		out = hexed(dst, 'x', 2, rune(s[0]))
 	case r == '\n':
-		text = `\n`
+		out = append(dst, `\n`...)
 	case r == '\t':
-		text = `\t`
+		out = append(dst, `\t`...)
 	case r == '\r':
-		text = `\r`
+		out = append(dst, `\r`...)
 	case columns == 0 && e.marks > 0:
 		e.marks--
-		return s[:n], 0, n
+		return append(dst, s[:n]...), 0, n
 	case columns > 0:
 		e.marks = maxMarks
-		return s[:n], columns, n
+		return append(dst, s[:n]...), columns, n
 	case r > 0xffff:
-		text = fmt.Sprintf(`\U%08x`, r)
+		out = hexed(dst, 'U', 8, r)
 	default:
-		text = fmt.Sprintf(`\u%04x`, r)
+		out = hexed(dst, 'u', 4, r)
 	}
 	e.marks = 0
-	return text, len(text), n
+	return out, len(out) - len(dst), n
+}
+
+// hexed appends an escape: its letter, and a number in so many hex digits.
+func hexed(dst []byte, letter byte, digits int, r rune) []byte {
+	dst = append(dst, '\\', letter)
+	for digits--; digits >= 0; digits-- {
+		dst = append(dst, "0123456789abcdef"[r>>(4*digits)&15])
+	}
+	return dst
 }
 
 // cells is how many columns of a terminal a character takes: 0 of a mark on the
 // one before, less than 0 of what must be escaped.
 func cells(r rune) int {
 	switch {
+	case r >= 0x4e00 && r <= 0x9fff, r >= 0xac00 && r <= 0xd7a3: // the commonest, without looking them up
+		return 2
 	case r == '\u00a0':
 		return 1 // spaces that one sees
 	case r == '\u3000':
@@ -81,21 +91,21 @@ func cells(r rune) int {
 
 // safe escapes what must not reach a terminal as it is and cuts at room columns.
 func safe(s string, room int) string {
-	var b strings.Builder
 	var e escaper
+	out := make([]byte, 0, min(len(s), max(room, 0)*2))
 	used, whole := 0, 0 // columns; bytes up to which there is room for what says that more follows
 	for len(s) > 0 {
-		text, columns, n := e.next(s)
+		next, columns, n := e.next(out, s)
 		if used+columns > room {
-			return b.String()[:whole] + "…"
+			return string(out[:whole]) + "…"
 		}
-		b.WriteString(text)
+		out = next
 		if used += columns; used < room {
-			whole = b.Len()
+			whole = len(out)
 		}
 		s = s[n:]
 	}
-	return b.String()
+	return string(out)
 }
 
 // safeLines is safe for text in lines, of any length.

@@ -37,7 +37,7 @@ Exit code 1 if nothing is found.
 	s.times.addFlags(fs, true)
 	s.period.addFlags(fs, "messages")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		s.layout = a.layoutFor(a.Stdout, len("12345    0.000000  "))
+		s.whole, s.layout = a.whole, a.layoutFor(a.Stdout, len("12345    0.000000  "))
 		if err := s.period.read(time.Now(), s.times.zone(), true); err != nil {
 			return err
 		}
@@ -79,6 +79,7 @@ type searcher struct {
 	times  timeline
 	period period
 	layout layout
+	whole  uint64 // bytes that are read of a message
 	json   bool
 	limit  int
 	found  int
@@ -128,7 +129,7 @@ func (s *searcher) session(ctx context.Context, r record.Reader, n uint64) error
 	if err != nil {
 		return err
 	}
-	for line, err := range record.Lines(ctx, r, n, record.ReadOptions{Keep: wholeMessage}) {
+	for line, err := range record.Lines(ctx, r, n, record.ReadOptions{Keep: s.whole}) {
 		switch {
 		case err != nil:
 			return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -135,17 +136,18 @@ type shower struct {
 	layout  layout
 	sight   *sight
 	start   time.Time
-	long    int // messages that were not read whole
+	whole   uint64 // bytes that are read of a message
+	long    int    // messages that are longer
 	beats   beats
 }
 
 func (a *app) showLines(ctx context.Context, out *bufio.Writer, at target, o *showOptions, e *record.Entry) (err error) {
-	s := &shower{options: o, out: out, start: e.Started, layout: a.layoutFor(a.Stdout, len(o.times.stamp(e.Started, 0)+"  "))}
+	s := &shower{options: o, out: out, start: e.Started, whole: a.whole, layout: a.layoutFor(a.Stdout, len(o.times.stamp(e.Started, 0)+"  "))}
 	s.layout.views = o.lens.shows(s.layout, o.json)
 	if s.sight, err = o.lens.sight(&e.Session, s.layout.views || o.hide); err != nil {
 		return err
 	}
-	read := record.ReadOptions{Follow: o.follow, Keep: wholeMessage}
+	read := record.ReadOptions{Follow: o.follow, Keep: a.whole}
 	if !s.layout.views && !o.lens.whole() && !o.hide && !o.full && !o.json {
 		read.Keep = uint64(headBytes(s.layout.columns))
 	}
@@ -154,7 +156,7 @@ func (a *app) showLines(ctx context.Context, out *bufio.Writer, at target, o *sh
 		s.layout.columns = math.MaxInt32
 		fallthrough
 	case o.maxBytes > 0 && !s.layout.views && !o.lens.whole() && !o.hide:
-		read.Keep = uint64(cmp.Or(o.maxBytes, wholeMessage))
+		read.Keep = cmp.Or(uint64(o.maxBytes), a.whole)
 	}
 	for line, err := range record.Lines(ctx, at.store, at.n, read) {
 		if err != nil {
@@ -173,7 +175,7 @@ func (a *app) showLines(ctx context.Context, out *bufio.Writer, at target, o *sh
 		}
 	}
 	if s.long > 0 {
-		fmt.Fprintf(a.Stderr, "wstape: %s: %s longer than %s: only their beginnings were looked at\n", safe(at.name, 200), count(s.long, "message"), size(wholeMessage))
+		fmt.Fprintf(a.Stderr, "wstape: %s: %s longer than %s: only their beginnings were looked at\n", safe(at.name, 200), count(s.long, "message"), size(a.whole))
 	}
 	return s.collapse()
 }
@@ -184,7 +186,7 @@ func (s *shower) line(l *tape.Line) error {
 	m := l.Message
 	x := seen{passes: o.lens.filter == nil}
 	if m != nil {
-		if uint64(len(m.Payload)) == wholeMessage && m.Len > wholeMessage {
+		if m.Len > s.whole && uint64(len(m.Payload)) > s.whole-utf8.UTFMax {
 			s.long++
 		}
 		x = s.sight.see(m)

@@ -44,7 +44,7 @@ since then comes first; with --until it ends by itself.
 		if w.period.since.none() && !w.period.until.none() && w.period.until.at.Before(time.Now()) {
 			return fail(exitUsage, "--until %s is over; --since shows what was recorded before now", w.period.untilText)
 		}
-		w.tape = openTape(a.tape)
+		w.tape, w.whole = openTape(a.tape), a.whole
 		defer w.tape.Close()
 		w.out, w.layout = bufio.NewWriterSize(a.Stdout, 64<<10), a.layoutFor(a.Stdout, len(liveBefore))
 		w.layout.views = w.lens.shows(w.layout, w.json)
@@ -64,6 +64,7 @@ type tailer struct {
 	tape   *tapeFile
 	out    *bufio.Writer
 	layout layout
+	whole  uint64 // bytes that are read of a message
 	json   bool
 	lens   lens
 	times  timeline
@@ -149,7 +150,7 @@ func (w *tailer) start(ctx context.Context) error {
 func (w *tailer) follow(ctx context.Context, e *record.Entry, offset uint64) error {
 	read := record.ReadOptions{Offset: offset, Follow: true, Keep: 512}
 	if w.layout.views || w.lens.whole() {
-		read.Keep = wholeMessage
+		read.Keep = w.whole
 	}
 	f, err := record.NewFollower(ctx, w.tape, e.N, read)
 	if err != nil {
