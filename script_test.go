@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -10,8 +11,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +23,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/wstape/wstape/internal/cli"
+	"github.com/wstape/wstape/internal/wstest"
 )
 
 // TestMain lets the scripts run wstape and two small independent peers from the
@@ -47,6 +51,7 @@ func TestScripts(t *testing.T) {
 			"waitaddr": waitaddr,
 			"until":    until,
 			"flip":     flip,
+			"terminal": terminal,
 		},
 		RequireExplicitExec: true,
 	})
@@ -87,6 +92,36 @@ func until(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("%q never matched what %v writes", args[0], args[1:])
+}
+
+// terminal [-press TEXT KEYS]… COLUMNS ROWS COMMAND… runs a command in a terminal
+// of that size. Its stdout is what the terminal shows, with \e for ESC.
+func terminal(ts *testscript.TestScript, neg bool, args []string) {
+	var presses []wstest.Press
+	for ; len(args) > 3 && args[0] == "-press"; args = args[3:] {
+		presses = append(presses, wstest.Press{When: args[1], Keys: args[2]})
+	}
+	if len(args) < 3 {
+		ts.Fatalf("usage: terminal [-press TEXT KEYS]… COLUMNS ROWS COMMAND…")
+	}
+	columns, err := strconv.ParseUint(args[0], 10, 16)
+	ts.Check(err)
+	rows, err := strconv.ParseUint(args[1], 10, 16)
+	ts.Check(err)
+	path, err := exec.LookPath(args[2])
+	ts.Check(err)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args[3:]...)
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = append(os.Environ(), "TERM=xterm", "LESS=", "PAGER="+ts.Getenv("PAGER"), "WSTAPE_PAGER="+ts.Getenv("WSTAPE_PAGER"), "NO_COLOR="+ts.Getenv("NO_COLOR"))
+	shown, err := wstest.RunOnTerminal(cmd, uint16(columns), uint16(rows), presses...)
+	shown = bytes.ReplaceAll(bytes.ReplaceAll(shown, []byte("\r\n"), []byte("\n")), []byte("\x1b"), []byte(`\e`))
+	_, writeErr := ts.Stdout().Write(shown)
+	ts.Check(writeErr)
+	if (err != nil) != neg {
+		ts.Fatalf("%v: %v", args[2:], err)
+	}
 }
 
 // flip FILE TEXT changes one bit wherever TEXT stands in FILE: bbolt leaves old

@@ -90,7 +90,7 @@ func Main(env Env) int {
 	env.whole = cmp.Or(env.whole, wholeMessage)
 	a := &app{Env: env, hard: hard}
 	root := a.root()
-	root.SetArgs(fromEnd(env.Args))
+	root.SetArgs(fromEnd(helpFirst(env.Args)))
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
@@ -112,6 +112,14 @@ func exitCode(err error) int {
 		return exitNo
 	}
 	return exitReach
+}
+
+// helpFirst reads --help TOPIC as help TOPIC.
+func helpFirst(args []string) []string {
+	if len(args) == 2 && (args[0] == "--help" || args[0] == "-h") && !strings.HasPrefix(args[1], "-") {
+		return []string{"help", args[1]}
+	}
+	return args
 }
 
 // lastOnes matches a session counted from the end, which a flag parser would

@@ -10,7 +10,8 @@ import (
 // they can be made so, no wider than a terminal.
 type grid struct {
 	paint   painter
-	columns int // of the terminal
+	columns int  // of the terminal
+	table   bool // lines that are wider are cut
 	head    []string
 	shrink  []int // columns that may be cut
 	rows    [][]cell
@@ -90,5 +91,6 @@ func (g *grid) line(out io.Writer, row []cell, widths []int) {
 		}
 		space += widths[i] - visible(text) + gridGap
 	}
-	_, _ = io.WriteString(out, b.String()+"\n")
+	y := layout{paint: g.paint, columns: g.columns, table: g.table}
+	_, _ = io.WriteString(out, y.cut(b.String())+"\n")
 }

@@ -79,12 +79,16 @@ type sessionList struct {
 	out  *bufio.Writer
 	json *json.Encoder
 	grid grid
+	form string // of times
 	zone *time.Location
 }
 
 func newSessionList(out io.Writer, paint painter, asJSON bool) *sessionList {
 	l := &sessionList{out: bufio.NewWriterSize(out, 64<<10), zone: time.Local}
-	l.grid = grid{paint: paint, columns: width(out), head: []string{"N", "STARTED", "DURATION", "STATE", "→ CLIENT", "← SERVER", "URL", "ENDING", "MARKS"}, shrink: []int{6, 7, 8}}
+	l.grid = grid{paint: paint, columns: width(out), table: isTerminal(out), head: []string{"N", "STARTED", "DURATION", "STATE", "→ CLIENT", "← SERVER", "URL", "ENDING", "MARKS"}, shrink: []int{6, 7, 8}}
+	if l.form = "2006-01-02 15:04:05"; l.grid.columns < 80 {
+		l.form = "01-02 15:04:05"
+	}
 	if asJSON {
 		l.json = json.NewEncoder(l.out)
 		l.json.SetEscapeHTML(false)
@@ -110,7 +114,7 @@ func (l *sessionList) add(e *record.Entry) error {
 		state, c = fmt.Sprintf("refused %d", s.Status), red
 	}
 	l.grid.add(
-		cell{text: fmt.Sprint(s.N)}, cell{text: s.Started.In(l.zone).Format("2006-01-02 15:04:05")}, cell{text: shortDuration(s.Duration)}, cell{state, c},
+		cell{text: fmt.Sprint(s.N)}, cell{text: s.Started.In(l.zone).Format(l.form)}, cell{text: shortDuration(s.Duration)}, cell{state, c},
 		cell{text: amount(s.Frames.Client, s.Bytes.Client)}, cell{text: amount(s.Frames.Server, s.Bytes.Server)},
 		cell{text: safe(s.URL, 60)}, cell{text: endingText(s)}, cell{text: marks(s)},
 	)

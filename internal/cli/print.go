@@ -35,6 +35,14 @@ func (p painter) paint(c colour, s string) string {
 	return "\x1b[" + string(c) + "m" + s + "\x1b[0m"
 }
 
+// end ends the colour of text that was cut.
+func (p painter) end() string {
+	if !p {
+		return ""
+	}
+	return "\x1b[0m"
+}
+
 // arrows point the way a message went.
 func arrow(from tape.Side) string {
 	if from == tape.Client {
@@ -110,28 +118,36 @@ func (y layout) message(m *tape.Message, x *seen) string {
 	default:
 		line += "  " + text
 	}
-	return line + remarks
+	return y.cut(line + remarks)
 }
 
-// remarks says what is odd about a message, each thing behind two spaces.
+// cut makes a line of a table no wider than it may be.
+func (y layout) cut(line string) string {
+	if !y.table || visible(line) <= y.columns {
+		return line
+	}
+	var b strings.Builder
+	columns, escape := 0, false
+	for _, r := range line {
+		switch {
+		case r == '\x1b':
+			escape = true
+		case escape:
+			escape = r != 'm'
+		default:
+			if columns += max(0, cells(r)); columns >= y.columns {
+				return b.String() + "…" + y.paint.end()
+			}
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// remarks says what is odd about a message, the worst first, each behind two spaces.
 func (y layout) remarks(m *tape.Message, x *seen) string {
 	var b strings.Builder
 	remark := func(c colour, s string, room int) { b.WriteString("  " + y.paint.paint(c, safe(s, room))) }
-	if x != nil && x.latency > 0 {
-		remark(dim, "answered after "+shortDuration(x.latency), 80)
-	}
-	if m.RSV1 {
-		remark(dim, fmt.Sprintf("(%d compressed)", m.WireLen), 80)
-	}
-	if n := len(m.Frames); n > 1 {
-		remark(dim, fmt.Sprintf("(%d frames)", n), 80)
-	}
-	if m.Fate != tape.Passed && m.Fate != "" {
-		remark(yellow, fateText(m), 220)
-	}
-	if m.Received != nil {
-		remark(dim, receivedText(m), 400)
-	}
 	if m.Error != "" {
 		remark(red, "not inflated: "+m.Error, 200)
 	}
@@ -143,6 +159,21 @@ func (y layout) remarks(m *tape.Message, x *seen) string {
 	}
 	if x != nil && x.view != nil && x.view.Err != nil && m.Error == "" && !m.Partial {
 		remark(red, "not "+x.view.Protocol+": "+x.view.Err.Error(), 120)
+	}
+	if m.Fate != tape.Passed && m.Fate != "" {
+		remark(yellow, fateText(m), 220)
+	}
+	if m.Received != nil {
+		remark(dim, receivedText(m), 400)
+	}
+	if x != nil && x.latency > 0 {
+		remark(dim, "answered after "+shortDuration(x.latency), 80)
+	}
+	if m.RSV1 {
+		remark(dim, fmt.Sprintf("(%d compressed)", m.WireLen), 80)
+	}
+	if n := len(m.Frames); n > 1 {
+		remark(dim, fmt.Sprintf("(%d frames)", n), 80)
 	}
 	return b.String()
 }

@@ -106,10 +106,10 @@ func (a *app) show(ctx context.Context, out *bufio.Writer, at target, o *showOpt
 	if err != nil {
 		return err
 	}
-	paint := a.painter(a.Stdout)
+	y := a.layoutFor(a.Stdout, 0)
 	if !o.json && (headed || isTerminal(a.Stdout)) {
 		began := e.Started.In(o.times.zone()).Format("2006-01-02 15:04:05")
-		fmt.Fprintf(out, "%s  %s\n", paint.paint(dim, safe(at.name, 200)+"  "+began), paint.openText(&e.Session))
+		fmt.Fprintln(out, y.cut(y.paint.paint(dim, safe(at.name, 200)+"  "+began)+"  "+y.paint.openText(&e.Session)))
 	}
 	if o.frames {
 		err = a.showFrames(ctx, out, at, o, &e)
@@ -120,7 +120,7 @@ func (a *app) show(ctx context.Context, out *bufio.Writer, at target, o *showOpt
 		return err
 	}
 	if e, err = at.store.Session(ctx, at.n); err == nil && !o.json && e.State != tape.Open && o.period.has(e.Started, e.Duration) {
-		fmt.Fprintf(out, "%s  %s\n", paint.paint(dim, o.times.stamp(e.Started, e.Duration)), paint.closeText(&e.Session))
+		fmt.Fprintln(out, y.cut(y.paint.paint(dim, o.times.stamp(e.Started, e.Duration))+"  "+y.paint.closeText(&e.Session)))
 	}
 	return err
 }
