@@ -134,7 +134,7 @@ func (p *part) write(ctx context.Context, w io.Writer, at target, kept, left int
 			}
 		}
 		s.Tags = tags
-		s.Notes = append(s.Notes[:len(s.Notes):len(s.Notes)], fmt.Sprintf("exported with %s: %s of %d left out", p.text(), count(left, "message"), kept+left))
+		s.Notes = append(s.Notes[:len(s.Notes):len(s.Notes)], fmt.Sprintf("%d of %s left out by export %s", left, count(kept+left, "message"), p.text()))
 	}
 	head, err := s.MarshalFull()
 	if err != nil {
