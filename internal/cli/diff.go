@@ -82,7 +82,7 @@ Exit code 0 if they are equal, 1 if they are not, or not all could be compared.`
 		}
 		return a.diff(cmd.Context(), &o, m, args)
 	}
-	return cmd
+	return a.paged(cmd, func() bool { return false })
 }
 
 func (a *app) diff(ctx context.Context, o *diffOptions, m replay.Matching, args []string) error {
@@ -377,7 +377,7 @@ type diffJSON struct {
 
 // lines writes a line for each change, and one for all.
 func (p *differences) lines(a, b string, d *replay.Diff) error {
-	enc := json.NewEncoder(p.out)
+	enc := json.NewEncoder(&cleaner{out: p.out, json: true})
 	enc.SetEscapeHTML(false)
 	whole := func(what string, diff []replay.Difference) error {
 		if len(diff) == 0 {

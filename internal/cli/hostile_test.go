@@ -80,11 +80,11 @@ var harmless = strings.NewReplacer("\u200b", "", "\u200c", "", "\u200d", "", "\u
 // testWhole is what commands under test read of one message.
 const testWhole = 32 << 20
 
-// run runs one command to its end.
-func run(args ...string) (code int, out string) {
-	var both bytes.Buffer
-	code = Main(Env{whole: testWhole, Args: args, Stdin: strings.NewReader(""), Stdout: &both, Stderr: &both, Getenv: func(string) string { return "" }})
-	return code, both.String()
+// both runs one command to its end and returns what it wrote to stdout and stderr.
+func both(args ...string) (code int, out string) {
+	var written bytes.Buffer
+	code = Main(Env{whole: testWhole, Args: args, Stdin: strings.NewReader(""), Stdout: &written, Stderr: &written, Getenv: func(string) string { return "" }})
+	return code, written.String()
 }
 
 // TestNothingDrivesTheTerminal puts hostile texts wherever a recording, a name
@@ -100,6 +100,8 @@ func TestNothingDrivesTheTerminal(t *testing.T) {
 		{"tail", "--since", "2021-11-22T00:00:00Z", "--until", "2021-11-23T00:00:00Z", "--json", "--view", "auto"},
 		{"export", "1"}, {"export", "1", "--filter", "len > 3"}, {"export", "1", "--format", "har"},
 		{"tag", "1", "BAD=BAD", "--note", "BAD"}, {"check"}, {"import", "FILE"},
+		{"stats"}, {"stats", "--json"}, {"stats", "1"}, {"stats", "1", "--json"}, {"diff", "1", "FILE"}, {"diff", "1", "other.cassette.jsonl", "--all"},
+		{"diff", "1", "other.cassette.jsonl", "--json", "--all"},
 		{"replay", "explain", "1"}, {"replay", "explain", "1", "--json"},
 		{"replay", "client", "1", "ws://127.0.0.1:1"}, {"replay", "client", "FILE", "ws://127.0.0.1:1", "--report", "json"},
 		{"script", "run", "loud.js", "1", "--all"}, {"script", "run", "loud.js", "1", "--json"}, {"script", "run", "shout.js", "1", "--all"}, {"script", "check", "loud.js"}, {"script", "check", "loud.js", "--json"}, {"script", "test", "bad.test.js"},
@@ -113,6 +115,7 @@ func TestNothingDrivesTheTerminal(t *testing.T) {
 			dir := t.TempDir()
 			for file, text := range map[string]string{
 				"bad.cassette.jsonl":    hostileCassette(t, bad),
+				"other.cassette.jsonl":  strings.NewReplacer("0.4", "0.45", "one", "uno", "evil", "good").Replace(hostileCassette(t, bad+"!")),
 				"broken.cassette.jsonl": "{\"wstape\":1,\"session\":{}}\n{\"from\":\"client\",\"" + strings.ToValidUTF8(bad, "?") + "\":1}\n",
 				"broken.har":            `{"log":{"entries":[{"` + bad + `":`,
 				"bad.yaml":              "script:\n  when: |\n    " + strings.ReplaceAll(bad, "\n", " ") + "\n\"x" + strings.Trim(fmt.Sprintf("%+q", bad), `"`) + "\": 1\n",
@@ -128,7 +131,7 @@ func TestNothingDrivesTheTerminal(t *testing.T) {
 				}
 			}
 			onto, file := filepath.Join(dir, "t.db"), filepath.Join(dir, "bad.cassette.jsonl")
-			if code, out := run("import", file, "--tape", onto); code != exitFine {
+			if code, out := both("import", file, "--tape", onto); code != exitFine {
 				t.Fatalf("import: %d: %s", code, out)
 			}
 			for _, args := range commands {
@@ -139,7 +142,7 @@ func TestNothingDrivesTheTerminal(t *testing.T) {
 					case ".js", ".yaml", ".proto", ".har":
 						arg = filepath.Join(dir, arg)
 					}
-					if i == 1 && strings.HasPrefix(arg, "broken.") {
+					if strings.HasPrefix(arg, "broken.") || strings.HasPrefix(arg, "other.") {
 						arg = filepath.Join(dir, arg)
 					}
 					args[i] = arg
@@ -150,7 +153,7 @@ func TestNothingDrivesTheTerminal(t *testing.T) {
 				if strings.HasPrefix(given, "script check") {
 					args = append(args, "--config", "")
 				}
-				code, out := run(args...)
+				code, out := both(args...)
 				if asJSON := strings.Contains(given, "json") || strings.HasPrefix(given, "export"); asJSON {
 					out = harmless.Replace(out)
 				}
@@ -292,7 +295,7 @@ func TestBomb(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		code, out := run(append(args, "--tape", path)...)
+		code, out := both(append(args, "--tape", path)...)
 		runtime.ReadMemStats(&after)
 		if code != exitFine || !strings.Contains(out, "zzzzzzzzzz is what came before") {
 			t.Errorf("%v: %d: %.300s", args, code, out)
@@ -357,7 +360,7 @@ func TestDeepJSON(t *testing.T) {
 		}
 		for _, args := range [][]string{{"show", file}, {"show", file, "--view", "auto"}, {"show", file, "--view", "json", "--json"}, {"show", file, "--full"},
 			{"show", file, "--filter", "json.a.a.a == nil"}, {"search", "json.a != 1", file}} {
-			code, out := run(args...)
+			code, out := both(args...)
 			if code != exitFine || len(out) > 80*text.Len() {
 				t.Errorf("%v: %d, %d bytes of %d: %.300s", args, code, len(out), text.Len(), out)
 			}

@@ -82,7 +82,7 @@ it or its request is.`,
 		}
 		return out.Flush()
 	}
-	return cmd
+	return a.paged(cmd, func() bool { return false })
 }
 
 // statistics prints what sessions amount to.
@@ -161,7 +161,7 @@ func (s *statistics) line(about *tape.Session, sum *stats.Summary) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(s.out, "%s,%s\n", head[:len(head)-1], text[1:])
+	_, err = fmt.Fprintf(s.out, "%s,%s\n", tape.EscapeJSON(head[:len(head)-1]), tape.EscapeJSON(text[1:]))
 	return err
 }
 
@@ -172,7 +172,7 @@ func (s *statistics) finish() error {
 	case s.json && several:
 		text, err := json.Marshal(&s.total)
 		if err == nil {
-			_, err = fmt.Fprintf(s.out, "%s\n", text)
+			_, err = fmt.Fprintf(s.out, "%s\n", tape.EscapeJSON(text))
 		}
 		return err
 	case s.json:
