@@ -65,9 +65,9 @@ func TestAround(t *testing.T) {
 		want     string
 	}{
 		{"short", 2, 20, "short"},
-		{long, 0, 20, strings.Repeat("a", 20) + "…"},
-		{long, 52, 20, "…aaaé" + strings.Repeat("b", 15) + "…"},
-		{long, len(long), 20, "…" + strings.Repeat("b", 19) + "…"},
+		{long, 0, 20, strings.Repeat("a", 19) + "…"},
+		{long, 52, 20, "…aaaé" + strings.Repeat("b", 14) + "…"},
+		{long, len(long), 20, "…" + strings.Repeat("b", 18) + "…"},
 		{"ends…", 5, 20, "ends…"},
 		{"\x1b[2J", 0, 20, `\u001b[2J`},
 	} {
