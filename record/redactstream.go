@@ -192,6 +192,10 @@ func (w *rewriter) frame(s *rewriting, r *Record) {
 	if r.Leg == tape.LegOut {
 		open, current = &s.made, &s.making
 	}
+	if h := *current; h != nil { // of a damaged tape: the frame before never ended
+		w.give(h, whyTorn)
+		w.end(s, h)
+	}
 	h := *open
 	switch {
 	case op.Control():

@@ -457,6 +457,48 @@ func converse(t *testing.T, tap *Tap, r *rand.Rand, extensions string) {
 	}
 }
 
+// FuzzRewrite looks for panics, for secrets that stay, and for records that
+// cannot be read, whatever stands on a tape that is copied.
+func FuzzRewrite(f *testing.F) {
+	for _, extensions := range []string{"", deflateTakeover} {
+		m := NewMemory()
+		rec := NewRecorder(m, Options{now: ticking()})
+		tap, err := rec.Begin(tape.Session{})
+		must(f, err)
+		tap.Answered("", 101, "", []string{extensions}, tape.Response{Status: 101})
+		tap.Parts(client, in, []tape.Part{whole(textOpen, "a sk_"), whole(ping, "1"), whole(more, "ab"), beginning(last, 4, "c"), piece("d z"), raw("x")})
+		tap.Decided(tape.Decision{From: client, Fate: tape.Edited}, []tape.Part{whole(compressed, "b")})
+		must(f, rec.Close())
+		f.Add(m.sessions[1].segments[0].Raw, extensions != "")
+	}
+	f.Add([]byte{0x46, 0x81, 0x20, 0x00, 0x05, 0x04, 's', 'k', '_', 'a'}, true) // a plain frame
+	f.Fuzz(func(t *testing.T, raw []byte, deflate bool) {
+		s := tape.Session{Status: 101}
+		if deflate {
+			s.Extensions = deflateTakeover
+		}
+		redact := payloads(t, secretRules(t))
+		var bufs buffers
+		var scratch []byte
+		w := newRewriter(redact, 1, 1<<20, &bufs, &scratch)
+		w.agree(&s)
+		w.rewrite(&Segment{Session: 1, Seq: 1, Raw: raw})
+		w.finish()
+		var e Entry
+		made := w.take(&e)
+		if redact.held.Load() != 0 {
+			t.Errorf("%d bytes are held", redact.held.Load())
+		}
+		again := Entry{}
+		for i := range made {
+			must(t, again.Extend(&made[i]))
+		}
+		if again.Size != e.Size {
+			t.Errorf("%d bytes can be read of %d", again.Size, e.Size)
+		}
+	})
+}
+
 func BenchmarkRedact(b *testing.B) {
 	message := `{"type":"tick","symbol":"EURUSD","price":1.08412,"volume":17,"user":{"name":"ann","token":"sk_abcdefgh"},"time":"2026-11-22T10:11:12Z"}`
 	quiet := strings.NewReplacer("token", "color", "sk_", "id_").Replace(message)

@@ -249,7 +249,8 @@ func (a *app) importCommand() *cobra.Command {
 a HAR file as Chrome DevTools, Playwright, mitmproxy, HTTP Toolkit or gori write it, a
 .zip of Playwright, or a dump of mitmproxy (mitmdump -w, dump versions 15 to 21). Of
 what other programs wrote the WebSockets are read. Secrets are redacted as
-record.redact says.`,
+record.redact says; of a cassette, whose handshakes have been, where it has rules for
+messages.`,
 		Example: `  wstape import chat.cassette.jsonl --tape t.db
   wstape import chat.har
   wstape import flows.mitm
@@ -399,7 +400,11 @@ func (a *app) addRecording(ctx context.Context, in *recordingFile, s record.Stor
 	if err != nil {
 		return nil, err
 	}
-	return a.readRecording(ctx, in, record.Redacting(s, redact), nil)
+	w := record.Writer(s)
+	if in.kind != aCassette || redact.Payloads() { // a cassette's handshakes were redacted when it was recorded
+		w = record.Redacting(s, redact)
+	}
+	return a.readRecording(ctx, in, w, nil)
 }
 
 // readRecording adds a file's sessions to a tape, with redact for the handshakes
