@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"sort"
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -34,6 +35,36 @@ func guard(f func() error) (err error) {
 		}
 	}()
 	return f()
+}
+
+// seen looks at the leaf that a key is in, and at those beside it, before a
+// reader's bbolt follows what it finds there.
+func (s *Store) seen(b bucket, key []byte) error {
+	leaves := s.unseen[b]
+	if len(leaves) == 0 {
+		return nil
+	}
+	i := sort.Search(len(leaves), func(i int) bool { return leaves[i].key > string(key) }) // the leaf before this one has it
+	return s.whole(leaves[max(0, i-2):min(len(leaves), i+1)])
+}
+
+// seenAll looks at all leaves of a bucket.
+func (s *Store) seenAll(b bucket) error { return s.whole(s.unseen[b]) }
+
+func (s *Store) whole(leaves []leafRef) error {
+	if len(leaves) == 0 {
+		return nil
+	}
+	p, err := openPages(s.file, nil)
+	if err != nil {
+		return err
+	}
+	for _, l := range leaves {
+		if p.astray(l.id) {
+			return errAstray(l.id)
+		}
+	}
+	return nil
 }
 
 // errStuck is what every call gets after bbolt has been left with its locks held.

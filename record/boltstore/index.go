@@ -117,6 +117,9 @@ func (s *Store) adopt(tx *bbolt.Tx) error {
 	if err != nil {
 		return err
 	}
+	if err := s.seenAll(blocks); err != nil {
+		return err
+	}
 	err = blocks.in(tx).ForEach(func(k, sealed []byte) error {
 		if len(k) != 8 || named[binary.BigEndian.Uint64(k)] {
 			return nil

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -16,6 +17,9 @@ import (
 // marked open, and tails. After it, memory shows them as interrupted sessions
 // with everything that was written of them; the file is as it was.
 func (s *Store) load(tx *bbolt.Tx) error {
+	if err := s.seen(blocks, bytes.Repeat([]byte{0xff}, 8)); err != nil {
+		return err
+	}
 	if k, _ := blocks.in(tx).Cursor().Last(); len(k) == 8 {
 		s.lastBlock = binary.BigEndian.Uint64(k)
 	}
@@ -179,6 +183,9 @@ func (s *Store) openTail(k, sealed []byte) ([]record.Segment, error) {
 
 // openBlock unpacks the block that the index names for a place in a stream.
 func (s *Store) openBlock(tx *bbolt.Tx, n, offset uint64, block []byte) (record.Segment, error) {
+	if err := s.seen(blocks, block); err != nil {
+		return record.Segment{}, err
+	}
 	sealed := blocks.in(tx).Get(block)
 	if sealed == nil {
 		return record.Segment{}, fmt.Errorf("blocks %.32x: %w: it is missing", block, record.ErrCorrupt)

@@ -14,6 +14,7 @@ import (
 const (
 	branchFlag   = 0x01
 	leafFlag     = 0x02
+	metaFlag     = 0x04
 	freelistFlag = 0x10
 	bucketFlag   = 0x01
 	elementLen   = 16
@@ -26,9 +27,9 @@ type pages struct {
 	f       *os.File
 	seen    []bool // by page
 	problem func(format string, args ...any)
-	each    func(root uint64) // is called for each bucket that has pages of its own
-	ended   func() bool       // nobody wants to know any more
-	looped  bool              // a page is referred to twice, so that following references may never end
+	each    func(name []byte, root uint64) // is called for each bucket that has pages of its own
+	ended   func() bool                    // nobody wants to know any more
+	looped  bool                           // following references may never end
 }
 
 // node is one page with its overflow.
@@ -66,7 +67,7 @@ func (p *pages) check(ctx context.Context) error {
 	p.seen = make([]bool, p.highWater)
 	p.take(0, 1) // the header pages
 	p.ended = func() bool { return ctx.Err() != nil }
-	p.each = func(root uint64) { p.tree(root, nil, nil) }
+	p.each = func(_ []byte, root uint64) { p.tree(root, nil, nil) }
 	p.tree(p.root, nil, nil)
 	p.free()
 	for id, seen := range p.seen {
@@ -130,6 +131,7 @@ func (p *pages) head(id uint64, kinds uint16) (*node, bool) {
 func (p *pages) tree(id uint64, low, high []byte) {
 	n, ok := p.read(id, branchFlag|leafFlag)
 	if !ok || p.ended() {
+		p.looped = p.looped || !ok && p.astray(id)
 		return
 	}
 	p.looped = p.looped || p.seen[id]
@@ -228,7 +230,7 @@ func (p *pages) bucket(n *node, name, value []byte) {
 		return
 	}
 	if root := p.order.Uint64(value); root != 0 {
-		p.each(root)
+		p.each(name, root)
 		return
 	}
 	inside := value[elementLen:]
@@ -262,14 +264,22 @@ func (p *pages) free() {
 	}
 }
 
+// leafRef is a leaf and the first key that may stand in it.
+type leafRef struct {
+	key string
+	id  uint64
+}
+
 // checkOpening looks for what bbolt would not survive: a list of buckets that is
-// not one, and a branch that leads back to itself, which it would follow for
-// ever. It reads branches only, so it is quick enough for every opening. Before
-// writing it reads the beginning of every page too: bbolt believes the lengths in
-// it when it frees pages and writes them anew.
-func (p *pages) checkOpening(writing bool) (err error) {
-	var roots []uint64
-	p.each = func(id uint64) { roots = append(roots, id) }
+// not one, and a reference that leads back or to a page that bbolt would take for
+// a branch, which it would follow for ever. It reads branches and the leaves of
+// small buckets only, so it is quick enough for every opening; those of the large
+// ones are returned, to be looked at before they are read. Before writing it
+// reads the beginning of every page: bbolt believes the lengths in it when it
+// frees pages and writes them anew.
+func (p *pages) checkOpening(writing bool) (unseen map[bucket][]leafRef, err error) {
+	roots := map[bucket]uint64{}
+	p.each = func(name []byte, id uint64) { roots[bucket(name)] = id }
 	p.problem = func(format string, args ...any) {
 		err = fmt.Errorf("%w: the list of buckets: "+format, append([]any{record.ErrCorrupt}, args...)...)
 	}
@@ -277,28 +287,52 @@ func (p *pages) checkOpening(writing bool) (err error) {
 		p.leaf(root, nil, nil)
 	}
 	p.problem = func(string, ...any) {} // check reports it
-	branches := map[uint64]bool{}
-	var leaves []uint64
-	for _, id := range roots {
-		if err == nil {
-			leaves, err = p.loops(id, branches, leaves)
+	branches, unseen := map[uint64]bool{}, map[bucket][]leafRef{}
+	all := []uint64{p.root}
+	for name, id := range roots {
+		if err != nil {
+			return nil, err
 		}
-	}
-	for _, id := range leaves {
-		if branches[id] && err == nil {
-			err = fmt.Errorf("%w: page %d is a branch and stands where a leaf should", record.ErrCorrupt, id)
+		var leaves []leafRef
+		leaves, err = p.loops(id, "", branches, nil)
+		for _, l := range leaves {
+			all = append(all, l.id)
+		}
+		if !writing && (name == blocks || name == windows) {
+			unseen[name] = leaves
+			continue
+		}
+		for _, l := range leaves {
+			if err == nil && p.astray(l.id) {
+				err = errAstray(l.id)
+			}
 		}
 	}
 	if err != nil || !writing {
-		return err
+		return unseen, err
 	}
 	if p.freelist == noFreelist { // bbolt would look for the free pages itself, in a goroutine that panics
-		return fmt.Errorf("%w: the list of free pages is missing", record.ErrCorrupt)
+		return nil, fmt.Errorf("%w: the list of free pages is missing", record.ErrCorrupt)
 	}
 	for id := range branches {
-		leaves = append(leaves, id)
+		all = append(all, id)
 	}
-	return p.checkHeads(append(leaves, p.root))
+	return nil, p.checkHeads(all)
+}
+
+// astray reports whether bbolt would take a page that stands where a leaf should
+// for a branch: it asks for nothing but one of its kinds and the page's own number.
+func (p *pages) astray(id uint64) bool {
+	head := make([]byte, pageHeader)
+	if _, err := p.f.ReadAt(head, int64(id)*p.pageSize); id >= p.highWater || err != nil || p.order.Uint64(head) != id {
+		return false
+	}
+	flags := p.order.Uint16(head[8:])
+	return flags == branchFlag || flags == metaFlag || flags == freelistFlag
+}
+
+func errAstray(id uint64) error {
+	return fmt.Errorf("%w: page %d stands where a leaf should", record.ErrCorrupt, id)
 }
 
 // checkHeads looks for pages whose beginnings are wrong or that are in use twice,
@@ -328,6 +362,7 @@ func (p *pages) fit(n *node) {
 		p.problem("page %d: %v", n.id, err)
 		return
 	}
+	sum := uint64(0)
 	for i := range n.count {
 		at := pageHeader + i*elementLen
 		if at+elementLen > len(elements) {
@@ -335,11 +370,11 @@ func (p *pages) fit(n *node) {
 			return
 		}
 		field := func(i int) uint64 { return uint64(p.order.Uint32(elements[at+i:])) }
-		end := uint64(at) + field(0) + field(4) // of a branch's: position and length of the key
+		pos, length := field(0), field(4) // of a branch's key
 		if n.flags == leafFlag {
-			end = uint64(at) + field(4) + field(8) + field(12)
+			pos, length = field(4), field(8)+field(12)
 		}
-		if end > size {
+		if sum += length; uint64(at)+pos+length > size || sum > size {
 			p.problem("page %d: an element is beyond its end", n.id)
 			return
 		}
@@ -364,14 +399,18 @@ func (p *pages) packed(n *node, pos int) bool {
 	return true
 }
 
-// loops follows the branches below a page and gathers what stands below them.
-func (p *pages) loops(id uint64, branches map[uint64]bool, leaves []uint64) ([]uint64, error) {
+// loops follows the branches below a page, in which no key is below the given one,
+// and gathers the leaves that stand below them.
+func (p *pages) loops(id uint64, key string, branches map[uint64]bool, leaves []leafRef) ([]leafRef, error) {
 	n, ok := p.head(id, branchFlag|leafFlag)
 	if !ok || n.flags == leafFlag {
-		return append(leaves, id), nil // check reports it
+		if !ok && p.astray(id) {
+			return leaves, errAstray(id)
+		}
+		return append(leaves, leafRef{key, id}), nil // check reports it
 	}
 	if n, ok = p.read(id, branchFlag); !ok {
-		return append(leaves, id), nil
+		return leaves, errAstray(id)
 	}
 	if branches[id] {
 		return leaves, fmt.Errorf("%w: page %d is referred to twice", record.ErrCorrupt, id)
@@ -383,13 +422,13 @@ func (p *pages) loops(id uint64, branches map[uint64]bool, leaves []uint64) ([]u
 	}
 	if first, ok := p.head(elements[0].child, branchFlag|leafFlag); ok && first.flags == leafFlag {
 		for _, e := range elements { // a tree is as deep everywhere: these are leaves all
-			leaves = append(leaves, e.child)
+			leaves = append(leaves, leafRef{string(e.key[:min(len(e.key), maxKey)]), e.child})
 		}
 		return leaves, nil
 	}
 	var err error
 	for _, e := range elements {
-		if leaves, err = p.loops(e.child, branches, leaves); err != nil {
+		if leaves, err = p.loops(e.child, string(e.key[:min(len(e.key), maxKey)]), branches, leaves); err != nil {
 			return leaves, err
 		}
 	}

@@ -151,10 +151,16 @@ func (s *Store) Window(_ context.Context, n uint64, from tape.Side, offset uint6
 		}
 		c := windows.in(tx).Cursor()
 		prefix := append(number(n), byte(from))
+		if err := s.seen(windows, windowKey(n, from, offset+1)); err != nil {
+			return err
+		}
 		k, v := seekBefore(c, windowKey(n, from, offset+1))
 		for ; len(k) == 17 && bytes.HasPrefix(k, prefix); k, v = c.Prev() {
 			body, err := s.open(windows, k, v)
 			if errors.Is(err, record.ErrCorrupt) {
+				if err := s.seen(windows, k); err != nil {
+					return err
+				}
 				continue // an earlier one will do
 			}
 			if err != nil {

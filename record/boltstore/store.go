@@ -38,6 +38,8 @@ type Store struct {
 	stuck    error      // why bbolt cannot be used any more, nil if it can
 	length   int64      // what the file is long at least
 
+	unseen map[bucket][]leafRef // of a reader: leaves that nothing is known of yet
+
 	blockBytes  int // how much of a session's stream makes a full block
 	directBytes int // this much in one write makes a block too: packing it twice would cost more than it saves
 	tailBytes   int // how much may be in tails only; past it the oldest are merged into blocks however small
@@ -254,7 +256,11 @@ func (s *Store) checkOpening(writing bool) error {
 	if err != nil {
 		return err
 	}
-	return p.checkOpening(writing)
+	unseen, err := p.checkOpening(writing)
+	if s.readOnly {
+		s.unseen = unseen
+	}
+	return err
 }
 
 // start reads what the file says about itself, writes that first if it is
