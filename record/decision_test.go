@@ -796,11 +796,11 @@ func TestRestOfAMessageThatLostAFrameIsDroppedToo(t *testing.T) {
 		want  []string
 	}{
 		{"its beginning", []tape.Part{whole(textOpen, "lost")}, []string{
-			"gap 2 frames 6 bytes: tape buffer full (record.buffer)", `4 client ping "p" dropped [s]`,
+			"gap 1 frames 4 bytes: tape buffer full (record.buffer)", "gap 1 frames 2 bytes: tape buffer full (record.buffer)", `4 client ping "p" dropped [s]`,
 			"gap 1 frames 1 bytes: tape buffer full (record.buffer)", `6 client text "NEXT" edited [s] received text "next"`,
 		}},
 		{"a frame in its middle", []tape.Part{whole(more, "lost"), whole(ping, "also")}, []string{
-			"gap 3 frames 10 bytes: tape buffer full (record.buffer)", `6 client ping "p" dropped [s]`,
+			"gap 2 frames 8 bytes: tape buffer full (record.buffer)", "gap 1 frames 2 bytes: tape buffer full (record.buffer)", `6 client ping "p" dropped [s]`,
 			"gap 1 frames 1 bytes: tape buffer full (record.buffer)", `8 client text "NEXT" edited [s] received text "next"`,
 		}},
 	} {

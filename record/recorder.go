@@ -445,6 +445,7 @@ type Tap struct {
 	full     []Segment // closed, waiting to be written
 	gaps     [2]missed // by side: not yet marked
 	dropping [2]bool   // by side: inside a frame that is being dropped
+	left     [2]uint64 // by side: bytes still to come of the frame that is coming in
 	awaited  *awaited  // what came in and was not decided about; nil while nothing did
 	queued   bool
 	begun    bool // the handshake has been answered
@@ -534,7 +535,7 @@ func (t *Tap) Parts(from tape.Side, leg tape.Leg, parts []tape.Part) {
 		if lossy && t.drop(from, leg, p, admitted) {
 			continue
 		}
-		if t.gaps[from] != (missed{}) {
+		if t.gaps[from] != (missed{}) && (p.Begin || p.Raw) {
 			t.markGap(from, now)
 		}
 		if leg == tape.LegIn || t.awaited != nil {
@@ -552,7 +553,22 @@ func (t *Tap) Parts(from tape.Side, leg tape.Leg, parts []tape.Part) {
 	if counted > 0 {
 		t.rec.added(counted)
 	}
+	t.follow(from, parts)
 	t.touch()
+}
+
+// follow keeps t.left: of what one read brought, only the last part may be of a
+// frame that goes on.
+func (t *Tap) follow(from tape.Side, parts []tape.Part) {
+	if len(parts) == 0 {
+		return
+	}
+	switch p := &parts[len(parts)-1]; {
+	case p.Begin:
+		t.left[from] = p.Len - uint64(len(p.Payload))
+	case !p.Raw:
+		t.left[from] -= uint64(len(p.Payload))
+	}
 }
 
 // await notes that a message which begins with this part will be decided about,
@@ -637,6 +653,17 @@ func (t *Tap) torso(from tape.Side, p *tape.Part) bool {
 	return t.awaited != nil && t.awaited.cut[from] && t.awaited.open[from] && !p.Raw && op == tape.Continuation
 }
 
+// markGaps marks what was dropped so far, so that a crash does not take the marks
+// along. Where frames of wstape's own were dropped while one comes in, that waits:
+// a mark ends the frame before it.
+func (t *Tap) markGaps(now time.Duration) {
+	for _, from := range tape.Sides() {
+		if t.gaps[from] != (missed{}) && (t.dropping[from] || t.left[from] == 0) {
+			t.markGap(from, now)
+		}
+	}
+}
+
 // markGap writes the mark for what was dropped of one side, and counts it.
 func (t *Tap) markGap(from tape.Side, now time.Duration) {
 	gap := tape.Gap{Frames: t.gaps[from].frames, Bytes: t.gaps[from].bytes, Why: "tape buffer full (record.buffer)"}
@@ -665,9 +692,13 @@ func (t *Tap) Decided(d tape.Decision, out []tape.Part) {
 	}
 	if d.Fate == tape.Injected && !admitted {
 		t.dropMade(d.From, out)
+		t.touch()
 		return
 	}
 	now := t.clock()
+	if d.Fate == tape.Injected {
+		t.markGaps(now)
+	}
 	size := recordOverhead
 	for _, by := range d.By {
 		size += binary.MaxVarintLen64 + len(by)
@@ -806,6 +837,9 @@ type taken struct {
 func (t *Tap) take() taken {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.gaps != [2]missed{} && !t.ended {
+		t.markGaps(t.clock())
+	}
 	t.usual = uint16(len(t.current.Raw) >> 10)
 	if len(t.full) > 0 {
 		t.usual = segmentBytes >> 10

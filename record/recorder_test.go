@@ -599,6 +599,54 @@ func TestMadeMessagesWithoutRoomAreInTheGap(t *testing.T) {
 	})
 }
 
+// Nothing may come behind what was dropped, and then a crash: the mark does not
+// wait for either.
+func TestGapsAreMarkedWithTheNextFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newGate()
+		store.hold()
+		r := NewRecorder(store, Options{Buffer: 1000, Drop: true})
+		tap := begin(t, r)
+		say(tap, client, strings.Repeat("x", 1500))
+		say(tap, client, "lost")
+		tap.Parts(server, both, []tape.Part{beginning(text, 8, "lost")})
+		inject(tap, server, whole(text, "made"))
+		store.release()
+		must(t, r.Flush(t.Context()))
+		want := []string{
+			`1 client text "xxxxxxxx"…1500`,
+			"gap 1 frames 4 bytes: tape buffer full (record.buffer)", "gap 2 frames 8 bytes: tape buffer full (record.buffer)",
+		}
+		equal(t, lines(t, store, ReadOptions{}), want)
+		tap.Parts(server, both, []tape.Part{piece(" too")})
+		must(t, r.Flush(t.Context()))
+		want = append(want, "gap 0 frames 4 bytes: tape buffer full (record.buffer)")
+		equal(t, lines(t, store, ReadOptions{}), want)
+		tap.End(eof)
+		must(t, r.Close())
+		equal(t, lines(t, store, ReadOptions{}), want)
+	})
+}
+
+// A frame of wstape's own that has no room leaves the one whole that comes in.
+func TestAGapDoesNotTearTheFrameThatComesIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newGate()
+		r := NewRecorder(store, Options{Buffer: 1000, Drop: true})
+		tap := begin(t, r)
+		store.hold()
+		tap.Parts(client, both, []tape.Part{beginning(text, 1503, strings.Repeat("x", 1500))})
+		inject(tap, client, whole(text, "made"))
+		store.release()
+		must(t, r.Flush(t.Context()))
+		tap.Parts(client, both, []tape.Part{piece("end")})
+		must(t, r.Flush(t.Context()))
+		tap.End(eof)
+		must(t, r.Close())
+		equal(t, lines(t, store, ReadOptions{}), []string{`1 client text "xxxxxxxx"…1503`, "gap 1 frames 4 bytes: tape buffer full (record.buffer)"})
+	})
+}
+
 func TestHugePartsAreStoredInPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := newGate()
