@@ -377,16 +377,23 @@ type message struct {
 	Violation, Error string
 	Partial          bool
 	Truncated        int
-	Gap              *struct{ Why string }
-	Note             *string
+	Gap              *struct {
+		Frames int
+		Why    string
+	}
+	Note *string
 }
 
 // frame is a line of show --frames --json.
 type frame struct {
 	Seq         int
+	T           float64
 	From, Leg   string
 	Opcode, RSV int
 	Fin, Masked bool
+	Mask        string
+	Raw         bool
+	Partial     bool
 	Len         int
 	B64         []byte
 }
@@ -431,12 +438,15 @@ func (f tapeFile) messages(n int) []message {
 	return list
 }
 
-func (m *message) data() string {
+func (m *message) data() string { return payload(m.Text, m.B64) }
+
+// payload is what a line shows, as text or in base64.
+func payload(text *string, b64 *[]byte) string {
 	switch {
-	case m.Text != nil:
-		return *m.Text
-	case m.B64 != nil:
-		return string(*m.B64)
+	case text != nil:
+		return *text
+	case b64 != nil:
+		return string(*b64)
 	}
 	return ""
 }
