@@ -130,6 +130,19 @@ func (c *client) bye() error {
 	return err
 }
 
+// leave says goodbye and waits for the answer.
+func (c *client) leave() error {
+	if err := c.bye(); err != nil {
+		return err
+	}
+	for !c.ended {
+		if _, err := c.receive(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // receive reads once and checks what came; it returns how many messages that completed.
 func (c *client) receive() (whole int, err error) {
 	before := c.got

@@ -234,13 +234,5 @@ func one(t target, m *messages, i, of int) error {
 			return err
 		}
 	}
-	if err := c.bye(); err != nil {
-		return err
-	}
-	for !c.ended {
-		if _, err := c.receive(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.leave()
 }

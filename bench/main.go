@@ -9,6 +9,8 @@
 //
 //	bench run [-quick]          the runner
 //	bench replay                "replay client" as a load test: writes REPLAY.md
+//	bench crowd                 9,000 idle sessions beside busy ones: writes CROWD.md
+//	bench soak -duration 30m    sessions that come and go for long: writes SOAK.md
 //	bench echo ADDR             a server that answers every message
 //	bench relay ADDR UPSTREAM   a bare TCP relay (io.Copy, which splices)
 //	bench pump ADDR UPSTREAM    gorilla/websocket: ReadMessage, WriteMessage
@@ -42,6 +44,10 @@ func role(args []string) error {
 		return run(args[1:])
 	case len(args) >= 1 && args[0] == "replay":
 		return replay(args[1:])
+	case len(args) >= 1 && args[0] == "crowd":
+		return crowd(args[1:])
+	case len(args) >= 1 && args[0] == "soak":
+		return soak(args[1:])
 	}
-	return fmt.Errorf("usage: bench run [-quick] | replay | echo ADDR | relay ADDR UPSTREAM | pump ADDR UPSTREAM")
+	return fmt.Errorf("usage: bench run [-quick] | replay | crowd | soak [-duration 30m] | echo ADDR | relay ADDR UPSTREAM | pump ADDR UPSTREAM")
 }
