@@ -1,11 +1,13 @@
 # The commands of this project. `make test` is what CI runs.
 
-GO      ?= go
-FUZZ    ?= 5s
+GO       ?= go
+FUZZ     ?= 5s
+SEEDS    ?= 20
+DURATION ?= 30m
 # Every fuzz target, as PACKAGE:NAME.
 FUZZERS = $(shell grep -rho --include='*_test.go' -H '^func Fuzz[A-Za-z0-9_]*' . | sed 's,^\./\(.*\)/[^/]*:func \(.*\)$$,./\1:\2,' | sort -u)
 
-.PHONY: test build demo fmt lint unit fuzz peers cross vuln bridges-peers bench bench-quick bench-peers
+.PHONY: test build demo fmt lint unit fuzz robust soak crowd peers cross vuln bridges-peers bench bench-quick bench-peers
 
 ## test: everything that must hold before a change lands
 test: peers fmt lint cross unit fuzz
@@ -66,6 +68,19 @@ fuzz:
 			if grep -q 'Failing input' "$$log" || ! grep -q '^ *context deadline exceeded' "$$log"; then exit 1; fi; \
 		else tail -n 1 "$$log"; fi; \
 	done
+
+## robust: random sessions, scripts and commands through a proxy that is stopped and killed, held against what
+## each end saw; each of SEEDS takes about ten seconds. ROBUST_SEED=n runs one again, ROBUST_KEEP=DIR keeps what failed
+robust:
+	ROBUST_SEEDS=$(SEEDS) $(GO) test -run '^TestRobust$$' -count 1 -parallel 3 -timeout 12h -v ./e2e
+
+## soak: sessions come and go for DURATION; what the proxy holds must not grow. Writes bench/SOAK.md and its plot
+soak:
+	$(GO) run ./bench soak -duration $(DURATION)
+
+## crowd: 9,000 idle sessions while 100 busy ones work. Writes bench/CROWD.md
+crowd:
+	$(GO) run ./bench crowd
 
 ## bench: measure beside the proxies found on this machine (about 11 minutes) and write bench/RESULTS.md
 bench:
