@@ -313,8 +313,9 @@ func (w *way) settle() outcome {
 	if w.failure != nil && len(w.chunk) == 0 && w.inFrame {
 		w.clear() // the frame never ends, so nothing can go out behind it
 	}
+	hanging := w.hanging() // asked first: what was sent before the session was closed goes out before the close frame
 	w.sendInjected()
-	if w.hanging() {
+	if hanging {
 		if !w.flush() {
 			return ended
 		}
