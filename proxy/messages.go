@@ -234,7 +234,6 @@ func (w *way) add(it *item, p *tape.Part, raw []byte) {
 	most := w.link.session.proxy.config.MessageBytes
 	if it.hooked && (len(it.joined) > most || len(it.raw) > 2*most+chunkBytes) { // the headers of a flood of tiny frames
 		it.long, it.joined = true, nil
-		w.lose(it)
 	}
 	if boundary && it.fin {
 		w.complete(it)
@@ -256,8 +255,7 @@ func (w *way) cutShort() {
 		return
 	}
 	if !it.long {
-		it.hooked = false
-		w.lose(it)
+		it.hooked, it.unread = false, true
 	}
 	w.complete(it)
 }
@@ -292,6 +290,9 @@ func (w *way) blind(p *tape.Part, raw []byte) {
 func (w *way) pour(it *item) {
 	if it.discard {
 		return
+	}
+	if it.unread {
+		w.lose(it)
 	}
 	if it.msg.RSV1 && w.diverged { // it was cut short, so it cannot be inflated either
 		w.discard(it)

@@ -311,6 +311,27 @@ func TestACompressedMessageThatNeverEndsIsDroppedBehindAnEditedOne(t *testing.T)
 	})
 }
 
+// TestACompressedMessageThatNeverEndsCostsNoneBeforeIt: those that waited for the
+// stage when it was cut can still be read.
+func TestACompressedMessageThatNeverEndsCostsNoneBeforeIt(t *testing.T) {
+	eachSide(t, func(t *testing.T, from tape.Side) {
+		p, questions := holding(&play{})
+		r, near, far := compressedPair(t, compressions()[1], from, p.on(t))
+		z := newCodec(true)
+		first, second, open := compressedText(t, z, "said, said", from), compressedText(t, z, "said again", from), compressedText(t, z, "said last", from)
+		open.Fin = false
+		interrupts, all := text("interrupts", from), ping("all is read", from)
+		near.Send(first, second, open, interrupts, all)
+		far.Expect(all)
+		ask(t, questions, "said, said").answer(edit(tape.Text, "edited"))
+		ask(t, questions, "said again").answer(pass)
+		texts(t, far, "edited", "said again")
+		far.Expect(interrupts)
+		part(near, far)
+		r.ended(1)
+	})
+}
+
 func TestControlFramesAreEditedAndDropped(t *testing.T) {
 	bothWays(t, func(t *testing.T, from tape.Side, c carriage) {
 		p := &play{wants: wantControl, message: func(_ proxy.Handle, m *tape.Message, done func(tape.Verdict)) {

@@ -91,6 +91,7 @@ type item struct {
 	last    bool   // nothing may go out behind it, so it waits for the other lane
 	fated   bool   // its fate is on the tape
 	poured  bool   // it goes out as it came, and some of it has
+	unread  bool   // compressed, and not to be inflated, so that those behind it cannot be either
 	long    bool   // longer than the stage can be given
 	discard bool   // what is still to come of it goes nowhere
 	kept    bool   // somebody may still be looking at it when it has been decided
@@ -456,6 +457,7 @@ func (w *way) prepare(it *item) {
 	switch {
 	case it.long:
 		m.Error = w.tooLong()
+		w.lose(it)
 	case m.RSV1:
 		w.inflate(it)
 	default:
@@ -490,7 +492,7 @@ func (w *way) inflate(it *item) {
 	}
 }
 
-// lose is told that a message will not be inflated.
+// lose is told, when it is a message's turn, that it will not be inflated.
 func (w *way) lose(it *item) { w.lost = w.lost || it.msg.RSV1 && w.takeover }
 
 // flush writes what is ready; false when the other side takes nothing more.
