@@ -15,8 +15,8 @@ import (
 	"github.com/wstape/wstape/tape"
 )
 
-// unit is a frame in a direction's bytes, or what is none.
-type unit struct {
+// heardFrame is a frame in a direction's bytes, or what is none.
+type heardFrame struct {
 	wstest.Frame
 	start, head, end int // in the bytes; the payload begins at head
 	raw              bool
@@ -24,11 +24,11 @@ type unit struct {
 	short            bool // there is less of the payload
 }
 
-func (u *unit) data() bool { return !u.raw && u.Op < 8 }
+func (u *heardFrame) data() bool { return !u.raw && u.Op < 8 }
 
 // parse takes a direction's bytes apart, as RFC 6455 section 5.2 says. What is
 // not a whole header, or cannot be one, is raw to the end.
-func parse(b []byte) (units []unit) {
+func parse(b []byte) (units []heardFrame) {
 	for at := 0; at < len(b); {
 		rest := b[at:]
 		head := 2
@@ -36,9 +36,9 @@ func parse(b []byte) (units []unit) {
 			head += map[byte]int{126: 2, 127: 8}[rest[1]&0x7f] + int(rest[1]>>7)*4
 		}
 		if len(rest) < head || rest[1]&0x7f == 127 && rest[2]&0x80 != 0 {
-			return append(units, unit{Frame: wstest.Frame{Payload: rest}, start: at, head: at, end: len(b), raw: true})
+			return append(units, heardFrame{Frame: wstest.Frame{Payload: rest}, start: at, head: at, end: len(b), raw: true})
 		}
-		u := unit{start: at, head: at + head, size: int(rest[1] & 0x7f)}
+		u := heardFrame{start: at, head: at + head, size: int(rest[1] & 0x7f)}
 		u.Fin, u.RSV, u.Op = rest[0]&0x80 != 0, rest[0]>>4&7, tape.Opcode(rest[0]&15)
 		switch u.size {
 		case 126:
@@ -234,7 +234,7 @@ func (t *trial) more(i int, from tape.Side) bool {
 }
 
 // is reports whether a frame on the tape is this one, or the beginning of it.
-func (u *unit) is(f *frame) bool {
+func (u *heardFrame) is(f *frame) bool {
 	mask := ""
 	if u.Mask != nil {
 		mask = hex.EncodeToString(u.Mask[:])
@@ -414,7 +414,7 @@ func (t *trial) listened(from tape.Side) listening {
 	says, control := t.spoken(from)
 	diverged, version := false, 0
 	var open []byte // data frames of a message that is not whole
-	var first unit
+	var first heardFrame
 	units := parse(h.got)
 	for i := range units {
 		u := &units[i]
@@ -505,7 +505,7 @@ func (t *trial) listened(from tape.Side) listening {
 }
 
 // heardClose wants a close frame to be the other side's, or wstape's when it was stopped.
-func (t *trial) heardClose(from tape.Side, u *unit) {
+func (t *trial) heardClose(from tape.Side, u *heardFrame) {
 	code, reason, _ := tape.ParseClose(u.Payload)
 	switch {
 	case code == closeCode && reason == closeReason && t.history[from].closing:
