@@ -44,6 +44,7 @@ type Inflater struct {
 	limit    uint64
 	window   []byte
 	lost     error
+	kept     *kept // nil if decoders come from the pool
 }
 
 // NewInflater returns an inflater at the beginning of a direction. A message may
@@ -89,6 +90,11 @@ func (s byteSource) Read(p []byte) (int, error) {
 func (z *Inflater) Message(dst, message []byte, keep uint64) (plain []byte, total uint64, err error) {
 	if z.lost != nil {
 		return dst, 0, ErrWindowLost
+	}
+	if z.kept != nil {
+		if plain, total, ok := z.kept.message(z, dst, message, keep); ok {
+			return plain, total, nil
+		}
 	}
 	d := decoders.Get().(*decoder)
 	defer decoders.Put(d)
@@ -150,6 +156,9 @@ func (z *Inflater) Window() []byte { return last(z.window, WindowSize) }
 func (z *Inflater) SetWindow(window []byte) {
 	z.window = append(z.window[:0], window...)
 	z.lost = nil
+	if z.kept != nil {
+		z.kept.ready = false
+	}
 }
 
 // slide appends p to the history and drops what is too old to be referred to.

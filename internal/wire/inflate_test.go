@@ -275,13 +275,17 @@ func stdInflate(message, window []byte) (plain []byte, left int, err error) {
 
 func BenchmarkInflate(b *testing.B) {
 	rng := rand.New(rand.NewPCG(1, 1))
-	for _, takeover := range []bool{false, true} {
-		b.Run(map[bool]string{false: "alone", true: "takeover"}[takeover], func(b *testing.B) {
+	for _, how := range []string{"alone", "takeover", "kept"} {
+		b.Run(how, func(b *testing.B) {
+			takeover := how != "alone"
 			d := newDeflater(takeover, flate.BestSpeed)
 			plain := prose(rng, 512)
 			d.message(plain)
 			message := d.message(plain)
 			z := wire.NewInflater(takeover, everything)
+			if how == "kept" {
+				z.KeepDecoder()
+			}
 			z.SetWindow(plain)
 			var out []byte
 			b.SetBytes(512)
