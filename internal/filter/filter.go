@@ -46,6 +46,7 @@ type Subject struct {
 type Filter struct {
 	program *vm.Program
 	uses    map[string]bool // names of fields in it
+	needs   need            // what it cannot hold without
 	spare   sync.Pool       // of *scratch
 }
 
@@ -144,7 +145,7 @@ func Compile(text string) (*Filter, error) {
 	if err != nil {
 		return nil, explain(text, err, offsets)
 	}
-	return &Filter{program: program, uses: p.uses}, nil
+	return &Filter{program: program, uses: p.uses, needs: needOf(plain)}, nil
 }
 
 // Uses reports whether the expression looks at a field, so that what is costly
@@ -164,6 +165,9 @@ func (f *Filter) Only(field string) bool {
 // Match reports whether the expression holds for a message. Where a value is not
 // of the kind that the expression needs, it does not hold.
 func (f *Filter) Match(s *Subject) bool {
+	if !f.needs.in(s.Message.Payload) {
+		return false
+	}
 	x, ok := f.spare.Get().(*scratch)
 	if !ok {
 		x = new(scratch)
