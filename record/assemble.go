@@ -14,6 +14,7 @@ import (
 // ends before it. No more than limit values wait; then the first goes out late.
 type ordered[T any] struct {
 	slots []*slot[T]
+	head  int // those before it are gone
 	limit int
 }
 
@@ -22,24 +23,35 @@ type slot[T any] struct {
 	done  bool
 }
 
-func (o *ordered[T]) add(v T, done bool) *slot[T] {
-	s := &slot[T]{v, done}
+func (o *ordered[T]) add(s *slot[T]) *slot[T] {
+	if o.head == len(o.slots) {
+		o.slots, o.head = o.slots[:0], 0
+	}
+	if o.head > len(o.slots)/2 && len(o.slots) == cap(o.slots) {
+		n := copy(o.slots, o.slots[o.head:])
+		clear(o.slots[n:])
+		o.slots, o.head = o.slots[:n], 0
+	}
 	o.slots = append(o.slots, s)
 	return s
 }
 
+// waiting are the slots that have not gone out.
+func (o *ordered[T]) waiting() []*slot[T] { return o.slots[o.head:] }
+
 // next takes the first value that may go out.
 func (o *ordered[T]) next() (v T, ok bool) {
-	for i, s := range o.slots {
+	for i, s := range o.waiting() {
 		if s.done {
 			if i == 0 {
-				o.slots = o.slots[1:]
+				o.slots[o.head] = nil
+				o.head++
 			} else {
-				o.slots = append(o.slots[:i:i], o.slots[i+1:]...)
+				o.slots = slices.Delete(o.slots, o.head+i, o.head+i+1)
 			}
 			return s.value, true
 		}
-		if len(o.slots) <= o.limit {
+		if len(o.waiting()) <= o.limit {
 			break
 		}
 	}
@@ -54,9 +66,12 @@ type assembler struct {
 	inflate     uint64
 	compression wire.Compression
 	mute        bool   // notes and gaps are not wanted yet
+	reuse       bool   // a line is valid until the next one only, and segments are never written to again
 	first       uint64 // number of the first frame that was read, 0 if none was
 	sides       [2]side
-	out         ordered[*tape.Line]
+	out         ordered[*lineMade]
+	gone        *made   // belongs to the line that was handed out last
+	free        []*made // to be used again
 }
 
 // side is where one direction stands.
@@ -73,9 +88,65 @@ type side struct {
 	plain    uint64 // bytes inflated since the last window
 }
 
+// made is what one message takes, in one piece of memory.
+type made struct {
+	building building
+	message  tape.Message
+	line     lineMade
+	slot     slot[*lineMade]
+	frames   [2]uint64
+	plain    []byte // memory for its payload
+}
+
+// lineMade is a line and what it was made in, nil if that is not used again.
+type lineMade struct {
+	tape.Line
+	in *made
+}
+
+// What is kept to be used again: for so many messages, each with so many bytes.
+const (
+	maxFree      = 16
+	maxFreePlain = 64 << 10
+)
+
+// take returns memory for a message.
+func (a *assembler) take() *made {
+	n := len(a.free)
+	if n == 0 {
+		return &made{}
+	}
+	p := a.free[n-1]
+	a.free = a.free[:n-1]
+	*p = made{plain: p.plain[:0]}
+	return p
+}
+
+// next takes the first line that may go out. With reuse it ends the one before.
+func (a *assembler) next() (*tape.Line, bool) {
+	if p := a.gone; p != nil {
+		a.gone = nil
+		if cap(p.plain) > maxFreePlain {
+			p.plain = nil
+		}
+		if len(a.free) < maxFree {
+			a.free = append(a.free, p)
+		}
+	}
+	line, ok := a.out.next()
+	if !ok {
+		return nil, false
+	}
+	if p := line.in; a.reuse && p != nil && p.building.in == nil && p.building.out == nil {
+		a.gone = p // nothing else points to it: it has come to its end
+	}
+	return &line.Line, true
+}
+
 // building is a message on its way to being complete.
 type building struct {
-	slot     *slot[*tape.Line] // nil: it makes no line, for it is what came in in other frames
+	slot     *slot[*lineMade] // nil: it makes no line, for it is what came in in other frames
+	made     *made            // the memory it is in
 	m        *tape.Message
 	in       *building // of an edited message: what came in
 	out      *building // of that: what went out in its place
@@ -97,7 +168,7 @@ const maxFrames = 100_000
 const queueLimit = 10_000
 
 func newAssembler(s *tape.Session, inflate, keep uint64, fromStart bool) *assembler {
-	a := &assembler{keep: keep, inflate: inflate, compression: Compression(s), out: ordered[*tape.Line]{limit: queueLimit}}
+	a := &assembler{keep: keep, inflate: inflate, compression: Compression(s), out: ordered[*lineMade]{limit: queueLimit}}
 	if fromStart {
 		a.first = 1
 	}
@@ -117,6 +188,9 @@ func (a *assembler) inflater(from tape.Side) *wire.Inflater {
 	s := &a.sides[from]
 	if s.inflater == nil {
 		s.inflater = wire.NewInflater(!a.compression.NoTakeover[from], a.inflate)
+		if a.reuse {
+			s.inflater.KeepDecoder()
+		}
 	}
 	return s.inflater
 }
@@ -163,7 +237,7 @@ func (a *assembler) record(r *Record) {
 // remark adds a line that is not a message.
 func (a *assembler) remark(l *tape.Line) {
 	if !a.mute {
-		a.out.add(l, true)
+		a.out.add(&slot[*lineMade]{&lineMade{Line: *l}, true})
 	}
 }
 
@@ -220,8 +294,10 @@ func (a *assembler) frame(s *side, r *Record) {
 // begin opens a message; its place among the lines is taken now.
 func (a *assembler) begin(s *side, r *Record, op tape.Opcode) *building {
 	_, rsv, _ := wire.Split(r.Head)
-	m := &tape.Message{Seq: r.Seq, T: r.T, From: r.From, Fate: tape.Passed, Content: tape.Content{Op: op}}
-	b := &building{m: m, deflated: rsv&4 != 0 && a.compression.On && (op == tape.Text || op == tape.Binary)}
+	p := a.take()
+	m, b := &p.message, &p.building
+	*m = tape.Message{Seq: r.Seq, T: r.T, From: r.From, Fate: tape.Passed, Content: tape.Content{Op: op}, Frames: p.frames[:0]}
+	*b = building{made: p, m: m, deflated: rsv&4 != 0 && a.compression.On && (op == tape.Text || op == tape.Binary)}
 	m.RSV1 = b.deflated
 	if d := s.decision; r.Leg == tape.LegOut && d != nil {
 		s.decision = nil
@@ -234,7 +310,9 @@ func (a *assembler) begin(s *side, r *Record, op tape.Opcode) *building {
 		}
 	}
 	if b.slot == nil {
-		b.slot = a.out.add(&tape.Line{T: m.T, Message: m}, false)
+		p.line = lineMade{tape.Line{T: m.T, Message: m}, p}
+		p.slot = slot[*lineMade]{value: &p.line}
+		b.slot = a.out.add(&p.slot)
 	}
 	if r.Leg == tape.LegIn {
 		m.Fate = "" // not known yet
@@ -267,8 +345,12 @@ func (a *assembler) payload(s *side, b *building, p []byte) {
 	b.need -= min(n, b.need)
 	switch {
 	case b.slot == nil:
+	case b.deflated && b.wire == nil && a.reuse && n <= a.inflate:
+		b.wire = p
 	case b.deflated:
 		b.wire = clip(b.wire, p, a.inflate+1)
+	case b.m.Len == 0 && a.reuse:
+		b.m.Len, b.m.Payload = n, p[:min(n, a.keep):min(n, a.keep)] // what is appended goes elsewhere, for there is no room behind it
 	default:
 		b.m.Len += n
 		b.m.Payload = clip(b.m.Payload, p, a.keep)
@@ -361,13 +443,16 @@ func (a *assembler) plain(s *side, b *building) {
 		s.lost = takeover
 		return
 	}
-	plain, total, err := z.Message(nil, b.wire, a.keep)
+	plain, total, err := z.Message(b.made.plain, b.wire, a.keep)
 	if err != nil {
 		fail(err.Error())
 		s.lost = takeover
 		return
 	}
 	m.Payload, m.Len = plain, total
+	if a.reuse {
+		b.made.plain = plain[:0]
+	}
 	s.plain += total
 	b.wire = nil
 }

@@ -307,7 +307,7 @@ func BenchmarkInflateSmallMessages(b *testing.B) {
 		var rec Record
 		for d.next(&rec) {
 			a.record(&rec)
-			for _, ok := a.out.next(); ok; _, ok = a.out.next() {
+			for _, ok := a.next(); ok; _, ok = a.next() {
 			}
 		}
 	}

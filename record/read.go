@@ -18,6 +18,7 @@ type ReadOptions struct {
 	Follow  bool   // go on with what is being recorded, until the session ends
 	Keep    uint64 // bytes of each payload that are kept; 0 keeps all
 	Inflate uint64 // what one message may inflate to; 0 means no limit
+	Reuse   bool   // a line, with all that it points to, is valid until the next one only
 }
 
 // Sessions yields all sessions of a tape in the order of their numbers.
@@ -153,6 +154,7 @@ func NewFollower(ctx context.Context, r Reader, n uint64, opts ReadOptions) (*Fo
 		return nil, err
 	}
 	a := newAssembler(&entry.Session, orMax(opts.Inflate), orMax(opts.Keep), start == 0)
+	a.reuse = opts.Reuse
 	if opts.Follow {
 		a.out.limit = followLimit
 	}
@@ -196,7 +198,7 @@ func (f *Follower) record(rec *Record, yield func(*tape.Line, error) bool) bool 
 }
 
 func (f *Follower) drain(yield func(*tape.Line, error) bool) bool {
-	for line, ok := f.lines.out.next(); ok; line, ok = f.lines.out.next() {
+	for line, ok := f.lines.next(); ok; line, ok = f.lines.next() {
 		if (line.Message == nil || f.begun && line.Message.Seq >= f.first) && !yield(line, nil) {
 			return false
 		}
@@ -377,7 +379,7 @@ func (f *framer) Finish(ctx context.Context) iter.Seq2[*tape.Frame, error] {
 			yield(nil, err)
 			return
 		}
-		for _, s := range f.out.slots {
+		for _, s := range f.out.waiting() {
 			s.done = s.done || entry.State != tape.Open
 		}
 		f.out.limit = 0
@@ -404,7 +406,7 @@ func (f *framer) record(rec *Record) {
 	case kindFrame, kindRaw:
 		(*current).end()
 		frame := frameOf(rec)
-		*current = &framing{slot: f.out.add(frame, false), need: rec.Len}
+		*current = &framing{slot: f.out.add(&slot[*tape.Frame]{value: frame}), need: rec.Len}
 		if rec.Plain {
 			(*current).need = rec.Stored
 		}

@@ -104,7 +104,7 @@ func (w *watcher) segment(seg *Segment, s *tape.Session, v *view, windows []Wind
 }
 
 func (w *watcher) drain(s *tape.Session, v *view) {
-	for line, ok := w.lines.out.next(); ok; line, ok = w.lines.out.next() {
+	for line, ok := w.lines.next(); ok; line, ok = w.lines.next() {
 		if v.on && v.full() {
 			v.skipped++
 			continue
