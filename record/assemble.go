@@ -260,11 +260,12 @@ func (a *assembler) frame(s *side, r *Record) {
 	case r.Leg == tape.LegOut && b == nil && s.decision == nil:
 		s.making = nil // the end of a message whose beginning is not here
 		return
-	case b == nil && !s.joined:
+	case b == nil && !s.joined && r.Violation != wire.ViolationStray:
 		s.frame = nil // the end of a message that began before the reader came
 		return
 	case b == nil:
 		b = a.begin(s, r, op)
+		s.joined = s.joined || r.Leg != tape.LegOut
 		fin = fin || r.Leg == tape.LegBoth // a stray one stands for itself, unless it is decided about with what follows
 	}
 	if !op.Control() {

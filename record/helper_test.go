@@ -160,8 +160,17 @@ func (w *writer) store(extensions string, state tape.State, segments ...Segment)
 	return m
 }
 
-// lines reads session 1 of a tape, each line in short.
+// lines reads session 1 of a tape, each line in short. It reads twice: what is
+// used again must not show.
 func lines(t testing.TB, r Reader, opts ReadOptions) (all []string) {
+	t.Helper()
+	all = linesOnce(t, r, opts)
+	opts.Reuse = !opts.Reuse
+	equal(t, linesOnce(t, r, opts), all)
+	return all
+}
+
+func linesOnce(t testing.TB, r Reader, opts ReadOptions) (all []string) {
 	t.Helper()
 	for line, err := range Lines(context.Background(), r, 1, opts) {
 		must(t, err)

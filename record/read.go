@@ -15,6 +15,7 @@ import (
 // from the beginning, whole.
 type ReadOptions struct {
 	Offset  uint64 // begin with the records at this offset of the stream
+	After   uint64 // begin behind the frame of this number: with what began later; Offset may say where to look for it
 	Follow  bool   // go on with what is being recorded, until the session ends
 	Keep    uint64 // bytes of each payload that are kept; 0 keeps all
 	Inflate uint64 // what one message may inflate to; 0 means no limit
@@ -52,6 +53,7 @@ type cursor struct {
 	seq    uint64        // of the next frame, 0 if not known
 	t      time.Duration // of the last record
 	extra  uint64        // frames that have a number and are in no count: what wstape sent in place of others
+	size   uint64        // of the whole stream, 0 if it may still grow
 }
 
 // poll yields the records that are there and were not yielded before. What
@@ -70,7 +72,7 @@ func (c *cursor) poll(ctx context.Context) iter.Seq2[*Record, error] {
 					return
 				}
 			}
-			if len(page) == 0 {
+			if len(page) == 0 || c.size > 0 && c.offset >= c.size {
 				return
 			}
 		}
@@ -137,9 +139,11 @@ type Follower struct {
 	records cursor
 	lines   *assembler
 	windows []Window
+	entry   *Entry // of a session that has ended; nil before
 	offset  uint64 // of the first line that was asked for
 	begun   bool
 	first   uint64 // frame of that line
+	after   uint64 // it is behind this one
 }
 
 // NewFollower prepares to read a session; opts.Follow only says that a line
@@ -148,6 +152,11 @@ func NewFollower(ctx context.Context, r Reader, n uint64, opts ReadOptions) (*Fo
 	entry, err := r.Session(ctx, n)
 	if err != nil {
 		return nil, err
+	}
+	if opts.After > 0 && opts.Offset == 0 {
+		if opts.Offset, err = before(ctx, r, &entry, opts.After, nearEnough); err != nil {
+			return nil, err
+		}
 	}
 	start, windows, err := checkpoint(ctx, r, &entry, opts.Offset)
 	if err != nil {
@@ -158,10 +167,14 @@ func NewFollower(ctx context.Context, r Reader, n uint64, opts ReadOptions) (*Fo
 	if opts.Follow {
 		a.out.limit = followLimit
 	}
-	return &Follower{
+	f := &Follower{
 		r: r, records: cursor{r: r, n: n, offset: start, at: start}, lines: a, windows: windows,
-		offset: opts.Offset, begun: opts.Offset == start,
-	}, nil
+		offset: opts.Offset, begun: opts.Offset == start, after: opts.After,
+	}
+	if entry.State != tape.Open { // it stays as it is
+		f.entry, f.records.size = &entry, entry.Size
+	}
+	return f, nil
 }
 
 // Poll yields the lines that are there and were not yielded before.
@@ -185,6 +198,9 @@ func (f *Follower) record(rec *Record, yield func(*tape.Line, error) bool) bool 
 		if rec.Kind == kindFrame || rec.Kind == kindRaw {
 			f.first = rec.Seq
 		}
+		if f.after > 0 {
+			f.first = max(f.first, f.after+1)
+		}
 	}
 	for i := range f.windows {
 		if w := &f.windows[i]; w.Bytes != nil && rec.Offset >= w.Offset {
@@ -192,7 +208,7 @@ func (f *Follower) record(rec *Record, yield func(*tape.Line, error) bool) bool 
 			w.Bytes = nil
 		}
 	}
-	f.lines.mute = !f.begun
+	f.lines.mute = !f.begun || f.after > 0 && f.records.seq <= f.after
 	f.lines.record(rec)
 	return f.drain(yield)
 }
@@ -210,13 +226,17 @@ func (f *Follower) drain(yield func(*tape.Line, error) bool) bool {
 // that is left out: it may yet come.
 func (f *Follower) Finish(ctx context.Context) iter.Seq2[*tape.Line, error] {
 	return func(yield func(*tape.Line, error) bool) {
-		entry, err := f.r.Session(ctx, f.records.n)
-		if err != nil {
-			yield(nil, err)
-			return
+		entry := f.entry
+		if entry == nil {
+			now, err := f.r.Session(ctx, f.records.n)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			entry = &now
 		}
 		going := true
-		f.records.end(&entry, func(rec *Record, _ error) bool {
+		f.records.end(entry, func(rec *Record, _ error) bool {
 			going = f.record(rec, yield)
 			return going
 		})

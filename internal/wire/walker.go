@@ -14,7 +14,7 @@ const (
 	violationMasked       = "masked frame from the server (RFC 6455 5.1)"
 	violationControlLen   = "control frame longer than 125 bytes (RFC 6455 5.5)"
 	violationControlFin   = "fragmented control frame (RFC 6455 5.5)"
-	violationStray        = "continuation of no message (RFC 6455 5.4)"
+	ViolationStray        = "continuation of no message (RFC 6455 5.4)"
 	violationInterleaved  = "new message inside a fragmented one (RFC 6455 5.4)"
 	violationLong         = "length not encoded in the fewest bytes (RFC 6455 5.2)"
 	violationNotFrames    = "not WebSocket frames: a 64-bit length with the top bit set (RFC 6455 5.2); unread from here on"
@@ -201,7 +201,7 @@ func (w *Walker) violation(p *tape.Part) string {
 	case op.Control() && !fin:
 		return violationControlFin
 	case op == tape.Continuation && !opened:
-		return violationStray
+		return ViolationStray
 	case !op.Control() && op != tape.Continuation && opened:
 		return violationInterleaved
 	}
