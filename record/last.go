@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"math"
 
 	"github.com/wstape/wstape/tape"
 )
@@ -22,9 +23,15 @@ const (
 
 // Last finds where the last n lines (at least 1) begin of those that are shown, reading no
 // more from the end of the session than it must. Shown is asked about the lines in
-// their order, and about some of them again when it has to be begun further ahead.
-func Last(ctx context.Context, r Reader, session uint64, n int, opts ReadOptions, shown func(*tape.Line) bool) (Place, error) {
-	return lastFrom(ctx, r, session, n, opts, shown, lastBytes)
+// their order, and about some of them again when reading has to begin further ahead;
+// one that must see each line once wants the whole session to be read.
+func Last(ctx context.Context, r Reader, session uint64, n int, opts ReadOptions, whole bool, shown func(*tape.Line) bool) (Place, error) {
+	opts.Follow, opts.Reuse = false, !whole
+	back := uint64(lastBytes)
+	if whole {
+		back = math.MaxUint64
+	}
+	return lastFrom(ctx, r, session, n, opts, shown, back)
 }
 
 func lastFrom(ctx context.Context, r Reader, session uint64, n int, opts ReadOptions, shown func(*tape.Line) bool, back uint64) (Place, error) {
@@ -32,7 +39,6 @@ func lastFrom(ctx context.Context, r Reader, session uint64, n int, opts ReadOpt
 	if err != nil {
 		return Place{}, err
 	}
-	opts.Follow, opts.Reuse = false, true
 	for ; ; back *= lastMore {
 		opts.Offset = 0
 		if back < e.Size {

@@ -146,7 +146,7 @@ func TestTheLastLinesAreFoundNearTheEnd(t *testing.T) {
 	for _, extensions := range []string{"", takeover} {
 		store, _ := conversation(t, extensions, false)
 		r := &counting{Reader: shortPages{store}}
-		at, err := Last(t.Context(), r, 1, 5, ReadOptions{Keep: 1}, func(*tape.Line) bool { return true })
+		at, err := Last(t.Context(), r, 1, 5, ReadOptions{Keep: 1}, false, func(*tape.Line) bool { return true })
 		must(t, err)
 		found, size := r.bytes, int(store.sessions[1].entry.Size)
 		got := linesOnce(t, r, ReadOptions{Offset: at.Offset, After: at.After})

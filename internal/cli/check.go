@@ -3,7 +3,6 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -42,21 +41,4 @@ what is not damaged can still be read.`,
 		return nil
 	}
 	return cmd
-}
-
-// progress returns a function that draws a progress bar, nil when nobody looks.
-func (a *app) progress(what string) func(float64) {
-	if !isTerminal(a.Stderr) {
-		return nil
-	}
-	last := -1
-	return func(part float64) {
-		if percent := int(part * 100); percent != last {
-			last = percent
-			fmt.Fprintf(a.Stderr, "\r%s [%-40s] %3d %%", what, strings.Repeat("=", percent*40/100), percent)
-			if percent >= 100 {
-				fmt.Fprintln(a.Stderr)
-			}
-		}
-	}
 }

@@ -81,6 +81,9 @@ func (l *lens) shows(y layout, asJSON bool) bool {
 // whole reports whether messages must be read whole.
 func (l *lens) whole() bool { return l.filter != nil || l.chosen() }
 
+// decodes reports whether messages are decoded, so that some may be remembered.
+func (l *lens) decodes() bool { return l.chosen() || l.filter != nil && l.filter.NeedsView() }
+
 // sight is a lens on one session, whose messages it must see in order.
 type sight struct{ *filter.Sight }
 

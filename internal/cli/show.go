@@ -22,6 +22,7 @@ type showOptions struct {
 	lens                             lens
 	times                            timeline
 	period                           period
+	page                             page
 }
 
 func (a *app) showCommand() *cobra.Command {
@@ -38,6 +39,7 @@ is known (--view auto); --view none shows them as they came.
 as old as its first frame.`,
 		Example: `  wstape show 3
   wstape show -1 --follow
+  wstape show -1 --last 20
   wstape show 3 --full --filter 'json.type == "error"'
   wstape show 3 --hide-heartbeats --since +10s
   wstape show 3 --json --from server
@@ -56,6 +58,7 @@ as old as its first frame.`,
 	o.lens.addFlags(fs)
 	o.times.addFlags(fs, true)
 	o.period.addFlags(fs, "messages")
+	o.page.addFlags(fs)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := o.check(cmd.Context()); err != nil {
 			return err
@@ -95,6 +98,9 @@ func (o *showOptions) check(ctx context.Context) error {
 		return fail(exitUsage, "--max-bytes folds messages; --frames shows frames whole")
 	case o.full && o.json:
 		return fail(exitUsage, "--json shows payloads whole; --full is for people")
+	}
+	if err := o.page.check(o.frames); err != nil {
+		return err
 	}
 	return o.period.read(time.Now(), o.times.zone(), true)
 }
@@ -139,6 +145,7 @@ type shower struct {
 	whole   uint64 // bytes that are read of a message
 	long    int    // messages that are longer
 	beats   beats
+	page    page
 }
 
 func (a *app) showLines(ctx context.Context, out *bufio.Writer, at target, o *showOptions, e *record.Entry) (err error) {
@@ -157,6 +164,9 @@ func (a *app) showLines(ctx context.Context, out *bufio.Writer, at target, o *sh
 		fallthrough
 	case o.maxBytes > 0 && !s.layout.views && !o.lens.whole() && !o.hide:
 		read.Keep = cmp.Or(uint64(o.maxBytes), a.whole)
+	}
+	if s.page, err = o.page.begin(ctx, at, s, &read); err != nil {
+		return err
 	}
 	for line, err := range record.Lines(ctx, at.store, at.n, read) {
 		if err != nil {
@@ -191,7 +201,7 @@ func (s *shower) line(l *tape.Line) error {
 		}
 		x = s.sight.see(m)
 	}
-	if !x.passes || m != nil && !o.wants(m.From) || !o.period.has(s.start, l.T) {
+	if s.page.before(l) || !s.wants(l, &x) || s.page.skips() {
 		return nil
 	}
 	if o.hide && s.beats.take(m, &x) {
@@ -220,6 +230,11 @@ func (s *shower) line(l *tape.Line) error {
 		return err
 	}
 	return s.layout.full(s.out, m)
+}
+
+// wants reports whether a line is among those that are asked for.
+func (s *shower) wants(l *tape.Line, x *seen) bool {
+	return x.passes && (l.Message == nil || s.options.wants(l.Message.From)) && s.options.period.has(s.start, l.T)
 }
 
 // put writes a line behind its time.
