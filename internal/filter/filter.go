@@ -12,7 +12,6 @@ package filter
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -47,6 +46,7 @@ type Filter struct {
 	program *vm.Program
 	uses    map[string]bool // names of fields in it
 	needs   need            // what it cannot hold without
+	json    *member         // what it looks at
 	spare   sync.Pool       // of *scratch
 }
 
@@ -145,7 +145,7 @@ func Compile(text string) (*Filter, error) {
 	if err != nil {
 		return nil, explain(text, err, offsets)
 	}
-	return &Filter{program: program, uses: p.uses, needs: needOf(plain)}, nil
+	return &Filter{program: program, uses: p.uses, needs: needOf(plain), json: jsonOf(plain)}, nil
 }
 
 // Uses reports whether the expression looks at a field, so that what is costly
@@ -203,7 +203,7 @@ func (f *Filter) fill(e *fields, s *Subject) {
 		e.Received = string(m.Received.Payload)
 	}
 	if f.uses["json"] && (m.Op == tape.Text || m.Op == tape.Binary) && mayBeJSON(m.Payload) {
-		_ = json.Unmarshal(m.Payload, &e.JSON) // what is no JSON stays nil
+		e.JSON = f.json.decode(m.Payload)
 	}
 	if m.Op == tape.Close {
 		e.Code, e.Reason, _ = tape.ParseClose(m.Payload)

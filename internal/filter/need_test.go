@@ -57,7 +57,7 @@ func TestWhatIsNeeded(t *testing.T) {
 }
 
 // TestNothingThatHoldsIsNeededAway compares filters with those that look at
-// every message.
+// every message, and at all of it.
 func TestNothingThatHoldsIsNeededAway(t *testing.T) {
 	rng := wstest.Rand(t)
 	held := 0
@@ -71,7 +71,7 @@ func TestNothingThatHoldsIsNeededAway(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		naive.needs = need{}
+		naive.needs, naive.json = need{}, &member{all: true}
 		for range 20 {
 			m := &tape.Message{Content: tape.Content{Op: []tape.Opcode{tape.Text, tape.Binary}[rng.IntN(2)], Payload: randomJSON(rng)}}
 			got, want := f.Match(&Subject{Message: m}), naive.Match(&Subject{Message: m})
@@ -103,7 +103,10 @@ func randomFilter(rng *rand.Rand, depth int) string {
 	}
 	field := pick(rng, "text", "json", "json.a", "json.b", "json.a.b", "json[0]", "json.a[0].b", `json["a b"]`, "json?.a", "(json.a ?? json.b)")
 	word := strconv.Quote(pick(rng, words()...))
-	switch rng.IntN(6) {
+	switch rng.IntN(7) {
+	case 6:
+		return pick(rng, `any(json.list ?? [1], # == "a")`, `any(keys(json.a ?? {}), # == "b")`, `json?.a?.b?.a == "a"`, `len(json.a ?? "") > 1`,
+			`let x = json; x.a == "a"`, `(json | type()) == "map"`, `$env.json.a == "a"`, `"b" in (json.a ?? {})`, `json.a.b.a == nil`)
 	case 0:
 		return field + " in [" + word + ", " + strconv.Quote(pick(rng, words()...)) + pick(rng, "", ", nil", ", 5") + "]"
 	case 1:
@@ -137,7 +140,7 @@ func randomValue(rng *rand.Rand, depth int) string {
 	case n == 3 && depth > 0:
 		return "[" + randomValue(rng, depth-1) + ", " + randomValue(rng, depth-1) + "]"
 	case n == 4:
-		return pick(rng, "5", "5.0", "50e-1", "true", "null", "-5")
+		return pick(rng, "5", "5.0", "50e-1", "1e999", "-0", "true", "null", "-5")
 	}
 	return randomString(rng, pick(rng, words()...))
 }
