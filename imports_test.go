@@ -33,7 +33,7 @@ func mayImport() map[string][]string {
 		"internal/stats":       {"tape", "internal/decode"},
 		"internal/filter":      {"tape", "internal/decode", "internal/levenshtein"},
 		"e2e":                  {},
-		"bench":                {"tape", "internal/wire"},
+		"bench":                {"tape", "internal/wire", "record", "record/boltstore"}, // to make long tapes without a proxy
 		"internal/wstest":      {"tape", "internal/wire"},
 		"internal/har":         {"tape", "record"},
 		"internal/bridge":      {"tape", "record", "internal/wire"},

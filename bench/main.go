@@ -11,6 +11,7 @@
 //	bench replay                "replay client" as a load test: writes REPLAY.md
 //	bench crowd                 9,000 idle sessions beside busy ones: writes CROWD.md
 //	bench soak -duration 30m    sessions that come and go for long: writes SOAK.md
+//	bench tape                  reading tapes of a million messages: writes TAPE.md
 //	bench echo ADDR             a server that answers every message
 //	bench relay ADDR UPSTREAM   a bare TCP relay (io.Copy, which splices)
 //	bench pump ADDR UPSTREAM    gorilla/websocket: ReadMessage, WriteMessage
@@ -42,6 +43,8 @@ func role(args []string) error {
 		return pump(args[1], args[2])
 	case len(args) >= 1 && args[0] == "run":
 		return run(args[1:])
+	case len(args) >= 1 && args[0] == "tape":
+		return tapes(args[1:])
 	case len(args) >= 1 && args[0] == "replay":
 		return replay(args[1:])
 	case len(args) >= 1 && args[0] == "crowd":
@@ -49,5 +52,5 @@ func role(args []string) error {
 	case len(args) >= 1 && args[0] == "soak":
 		return soak(args[1:])
 	}
-	return fmt.Errorf("usage: bench run [-quick] | replay | crowd | soak [-duration 30m] | echo ADDR | relay ADDR UPSTREAM | pump ADDR UPSTREAM")
+	return fmt.Errorf("usage: bench run [-quick] | replay | tape | crowd | soak [-duration 30m] | echo ADDR | relay ADDR UPSTREAM | pump ADDR UPSTREAM")
 }
