@@ -1,6 +1,7 @@
 package record
 
 import (
+	"crypto/cipher"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/crypto/chacha20poly1305"
 )
 
 // MaxBlock bounds what one stored value may unpack to, so that a damaged length
@@ -25,9 +27,12 @@ const (
 	S2    Codec = 2
 )
 
-// A sealed value: codec, flags (0; encryption will go
-// here), CRC-32C of key, codec, flags and body, body. See docs/format.md, "Values".
-const sealHeader = 6
+// A sealed value: codec, flags, CRC-32C of key, codec, flags and body, body. See
+// docs/format.md, "Values".
+const (
+	sealHeader    = 6
+	flagEncrypted = 1 // the body is a nonce and what an AEAD made of it
+)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -39,8 +44,9 @@ func checksum(key, head, body []byte) uint32 {
 
 // Sealer packs values for an engine and unpacks them. Safe for concurrent use.
 type Sealer struct {
-	enc *zstd.Encoder
-	dec *zstd.Decoder
+	enc  *zstd.Encoder
+	dec  *zstd.Decoder
+	aead cipher.AEAD // XChaCha20-Poly1305; nil for a tape that is not encrypted
 }
 
 // NewSealer makes the compressors, which are worth keeping.
@@ -57,6 +63,21 @@ func NewSealer() *Sealer {
 	return &Sealer{enc: enc, dec: dec}
 }
 
+// Encrypt makes the sealer encrypt with a tape's own key of KeyBytes, and accept
+// nothing that is not. To be called before the sealer is used.
+func (s *Sealer) Encrypt(own []byte) (err error) {
+	s.aead, err = chacha20poly1305.NewX(own)
+	return err
+}
+
+// lead is what comes before the body of a sealed value.
+func (s *Sealer) lead() int {
+	if s.aead == nil {
+		return sealHeader
+	}
+	return sealHeader + s.aead.NonceSize()
+}
+
 // Seal compresses body and binds it to its key, so that a value found under
 // another key is known to be misplaced.
 func (s *Sealer) Seal(key, body []byte, codec Codec) []byte {
@@ -64,23 +85,40 @@ func (s *Sealer) Seal(key, body []byte, codec Codec) []byte {
 }
 
 // MaxSealed is how much room sealing a body or a segment of n bytes may take.
-func MaxSealed(n int) int { return headroom + s2.MaxEncodedLen(n+headroom) }
+func MaxSealed(n int) int {
+	return headroom + s2.MaxEncodedLen(n+headroom) + chacha20poly1305.NonceSizeX + chacha20poly1305.Overhead
+}
 
 // AppendSealed is Seal into a buffer that the caller keeps.
 func (s *Sealer) AppendSealed(dst, key, body []byte, codec Codec) []byte {
 	start := len(dst)
 	dst, shrunk := s.appendPacked(dst, body, codec)
 	if !shrunk {
-		codec, dst = Plain, append(dst[:start+sealHeader], body...)
+		codec, dst = Plain, append(dst[:start+s.lead()], body...)
 	}
-	signSealed(dst[start:], key, codec)
+	return s.finish(dst, start, key, codec)
+}
+
+// finish encrypts the packed body behind start where it lies, if it is to be, and
+// fills in the header.
+func (s *Sealer) finish(dst []byte, start int, key []byte, codec Codec) []byte {
+	if s.aead == nil {
+		signSealed(dst[start:], key, codec, 0)
+		return dst
+	}
+	body := start + s.lead()
+	dst = slices.Grow(dst, s.aead.Overhead())
+	place := append(slices.Clone(key), byte(codec), flagEncrypted)
+	sealed := encrypt(s.aead, dst[start+sealHeader:start+sealHeader], place, dst[body:])
+	dst = dst[:start+sealHeader+len(sealed)]
+	signSealed(dst[start:], key, codec, flagEncrypted)
 	return dst
 }
 
 // appendPacked appends room for the header and the compressed body; false if
 // that is no shorter than the body itself.
 func (s *Sealer) appendPacked(dst, body []byte, codec Codec) ([]byte, bool) {
-	start := len(dst) + sealHeader
+	start := len(dst) + s.lead()
 	dst = slices.Grow(dst, MaxSealed(len(body)))[:start]
 	out := dst[start:]
 	switch codec {
@@ -95,8 +133,8 @@ func (s *Sealer) appendPacked(dst, body []byte, codec Codec) ([]byte, bool) {
 }
 
 // signSealed fills in a sealed value's header.
-func signSealed(sealed, key []byte, codec Codec) {
-	sealed[0], sealed[1] = byte(codec), 0
+func signSealed(sealed, key []byte, codec Codec, flags byte) {
+	sealed[0], sealed[1] = byte(codec), flags
 	binary.BigEndian.PutUint32(sealed[2:], checksum(key, sealed[:2], sealed[sealHeader:]))
 }
 
@@ -105,18 +143,20 @@ func signSealed(sealed, key []byte, codec Codec) {
 // the recorder's memory: inPlace says so, and dst is not used then.
 func (s *Sealer) SealSegment(dst, key []byte, seg *Segment, codec Codec) (sealed []byte, inPlace bool) {
 	body, room := seg.framed()
-	if room == nil {
-		start := len(dst)
-		return s.AppendSealed(dst, key, AppendTail(nil, seg), codec)[start:], false
-	}
 	start := len(dst)
+	switch {
+	case room == nil:
+		return s.AppendSealed(dst, key, AppendTail(nil, seg), codec)[start:], false
+	case s.aead != nil: // the recorder's memory stays readable: a write that fails is tried again
+		return s.AppendSealed(dst, key, body, codec)[start:], false
+	}
 	if codec != Plain {
 		if dst, shrunk := s.appendPacked(dst, body, codec); shrunk {
-			signSealed(dst[start:], key, codec)
+			signSealed(dst[start:], key, codec, 0)
 			return dst[start:], false
 		}
 	}
-	signSealed(room, key, Plain)
+	signSealed(room, key, Plain, 0)
 	return room, true
 }
 
@@ -148,17 +188,35 @@ func (seg *Segment) framed() (body, sealed []byte) {
 	return whole[headroom-n:], whole[headroom-n-sealHeader:]
 }
 
+// Verify checks a sealed value's checksum, which takes no key of the operator's.
+func Verify(key, sealed []byte) error {
+	if len(sealed) < sealHeader {
+		return fmt.Errorf("%w: value of %d bytes is too short", ErrCorrupt, len(sealed))
+	}
+	if got, want := checksum(key, sealed[:2], sealed[sealHeader:]), binary.BigEndian.Uint32(sealed[2:]); got != want {
+		return fmt.Errorf("%w: checksum is %08x, should be %08x", ErrCorrupt, got, want)
+	}
+	return nil
+}
+
 // Open checks a sealed value and unpacks it. The result never points into sealed.
 func (s *Sealer) Open(key, sealed []byte) ([]byte, error) {
-	if len(sealed) < sealHeader {
-		return nil, fmt.Errorf("%w: value of %d bytes is too short", ErrCorrupt, len(sealed))
+	if err := Verify(key, sealed); err != nil {
+		return nil, err
 	}
 	head, body := sealed[:2], sealed[sealHeader:]
-	if got, want := checksum(key, head, body), binary.BigEndian.Uint32(sealed[2:]); got != want {
-		return nil, fmt.Errorf("%w: checksum is %08x, should be %08x", ErrCorrupt, got, want)
-	}
-	if head[1] != 0 {
+	switch {
+	case head[1] != 0 && head[1] != flagEncrypted:
 		return nil, fmt.Errorf("%w: block flags %#x are not known here", ErrVersion, head[1])
+	case head[1] == 0 && s.aead != nil: // anybody could have put it there
+		return nil, fmt.Errorf("%w: the value is not encrypted, as the tape is", ErrCorrupt)
+	case head[1] == flagEncrypted && s.aead == nil:
+		return nil, ErrLocked
+	case head[1] == flagEncrypted:
+		var err error
+		if body, err = decrypt(s.aead, append(slices.Clone(key), head...), body); err != nil {
+			return nil, fmt.Errorf("%w: decrypt: %w", ErrCorrupt, err)
+		}
 	}
 	switch Codec(head[0]) {
 	case Plain:
