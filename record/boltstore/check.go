@@ -19,16 +19,18 @@ type Report struct {
 	Sessions uint64   `json:"sessions"`
 	Blocks   uint64   `json:"blocks"`
 	Frames   uint64   `json:"frames"`
-	Bytes    uint64   `json:"bytes"` // of the sessions' streams
+	Bytes    uint64   `json:"bytes"`            // of the sessions' streams
+	Locked   bool     `json:"locked,omitempty"` // it is encrypted and no key was given: frames and bytes are not known
 	Problems []string `json:"problems,omitempty"`
 }
 
 // Check reads everything on a tape: the file's own structure, the checksum of
 // every value, every record, and that no session's stream has a hole. It holds
 // the file's shared lock throughout. Progress, if not nil, is called with the
-// part done, from 0 to 1.
-func Check(ctx context.Context, path string, progress func(float64)) (*Report, error) {
-	s, err := OpenReader(path, lockPatience)
+// part done, from 0 to 1. Of an encrypted tape without its key, structure and
+// checksums are checked.
+func Check(ctx context.Context, path string, progress func(float64), opts ...Option) (*Report, error) {
+	s, err := OpenReader(path, lockPatience, append(opts, blind)...)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +53,11 @@ func (s *Store) check(ctx context.Context, progress func(float64)) (*Report, err
 	if err := guard(c.structure); err != nil || c.pages.looped {
 		return &c.report, err // bbolt might follow for ever what leads in circles
 	}
-	for _, step := range []func(*bbolt.Tx) error{c.about, c.sessions, c.blocks, c.tails, c.small, c.holes} {
+	steps := []func(*bbolt.Tx) error{c.about, c.sessions, c.blocks, c.tails, c.small, c.holes}
+	if c.report.Locked = s.locked; s.locked {
+		steps = []func(*bbolt.Tx) error{c.sums}
+	}
+	for _, step := range steps {
 		// One damaged page must not hide what the other steps find.
 		if err := guard(func() error { return step(tx) }); err != nil {
 			c.problem("%v", err)

@@ -10,7 +10,7 @@ func (s *Store) SetSizes(block, tail int) {
 func (s *Store) Tails() int { return len(s.tails) }
 
 // OpenPatient is Open, waiting for the lock no longer than OpenReader does.
-var OpenPatient = func(path string) (*Store, error) { return openStore(path, false, Patience) }
+var OpenPatient = func(path string) (*Store, error) { return openStore(path, false, Patience, nil) }
 
 // DeletePart does the first transaction of removing a session; whole says that it
 // was the only one.

@@ -14,15 +14,17 @@ import (
 // Magic and Version stand in the bucket "wstape" of every tape. A tape of a
 // higher version is refused; docs/format.md says what each version means.
 const (
-	Magic   = "wstape tape\n"
-	Version = 1
+	Magic     = "wstape tape\n"
+	Version   = 2
+	readable  = 1 // the version of a tape that is not encrypted
+	encrypted = 2
 )
 
 // A bucket and its keys; numbers are big endian, so that keys sort by them.
 type bucket string
 
 const (
-	meta     bucket = "wstape"   // "magic", "version" (uint16), "key" (32 bytes), "last" (uint64)
+	meta     bucket = "wstape"   // "magic", "version" (uint16), "lock" (of an encrypted tape), "key" (32 bytes), "last" (uint64)
 	sessions bucket = "sessions" // session → size of its stream, session as JSON
 	open     bucket = "open"     // session → nothing: those that were open when last written
 	labels   bucket = "labels"   // session → JSON

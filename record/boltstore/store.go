@@ -33,6 +33,9 @@ type Store struct {
 	sealer   *record.Sealer
 	changes  record.Changes
 	key      []byte
+	operator *record.Key // nil if none was given
+	blind    bool        // the key may be missing
+	locked   bool        // and it is: only checksums can be looked at
 
 	starting sync.Mutex // one transaction begins at a time
 	stuck    error      // why bbolt cannot be used any more, nil if it can
@@ -108,20 +111,20 @@ const lockPatience = 2 * time.Second
 
 // Open opens the tape at path for reading and writing and creates it, mode
 // 0600, if it is not there. Sessions that a crash left open become interrupted.
-func Open(path string) (*Store, error) {
-	return openStore(path, false, lockPatience)
+func Open(path string, opts ...Option) (*Store, error) {
+	return openStore(path, false, lockPatience, opts)
 }
 
 // OpenReader opens an existing tape for reading; a crashed one is shown as Open
 // would leave it, without being changed. It waits no longer than patience for
 // the file's lock.
-func OpenReader(path string, patience time.Duration) (*Store, error) {
-	return openStore(path, true, patience)
+func OpenReader(path string, patience time.Duration, opts ...Option) (*Store, error) {
+	return openStore(path, true, patience, opts)
 }
 
-func openStore(path string, readOnly bool, patience time.Duration) (s *Store, err error) {
+func openStore(path string, readOnly bool, patience time.Duration, opts []Option) (s *Store, err error) {
 	for range replacedTries {
-		if s, err = tryOpen(path, readOnly, patience); !errors.Is(err, errReplaced) {
+		if s, err = tryOpen(path, readOnly, patience, opts); !errors.Is(err, errReplaced) {
 			break
 		}
 	}
@@ -131,7 +134,7 @@ func openStore(path string, readOnly bool, patience time.Duration) (s *Store, er
 	return s, nil
 }
 
-func tryOpen(path string, readOnly bool, patience time.Duration) (s *Store, err error) {
+func tryOpen(path string, readOnly bool, patience time.Duration, opts []Option) (s *Store, err error) {
 	fresh, err := prepare(path, readOnly)
 	if err != nil {
 		return nil, err
@@ -141,6 +144,9 @@ func tryOpen(path string, readOnly bool, patience time.Duration) (s *Store, err 
 	s = &Store{
 		path: path, readOnly: readOnly, sealer: record.NewSealer(), live: map[uint64]*live{}, cut: map[uint64][]record.Segment{}, packers: newPackers(), latest: latest{refs: map[uint64][]ref{}, max: maxLatest},
 		blockBytes: blockBytes, directBytes: directBytes, tailBytes: tailBytes,
+	}
+	for _, set := range opts {
+		set(s)
 	}
 	err = guard(func() error {
 		if !readOnly && !fresh {
@@ -276,6 +282,9 @@ func (s *Store) start(fresh bool) error {
 		if err := s.identify(tx); err != nil {
 			return err
 		}
+		if s.locked {
+			return nil
+		}
 		older = recent.in(tx) == nil
 		return s.load(tx)
 	})
@@ -306,12 +315,18 @@ func (s *Store) create(tx *bbolt.Tx) error {
 			return err
 		}
 	}
+	m, version := meta.in(tx), uint16(readable)
+	if s.operator != nil {
+		version = encrypted
+		if err := s.lock(m); err != nil {
+			return err
+		}
+	}
 	key := newKey()
-	m := meta.in(tx)
 	sealed := s.seal(meta, []byte("key"), key, record.Plain)
 	return errors.Join(
 		m.Put([]byte("magic"), []byte(Magic)),
-		m.Put([]byte("version"), binary.BigEndian.AppendUint16(nil, Version)),
+		m.Put([]byte("version"), binary.BigEndian.AppendUint16(nil, version)),
 		m.Put(sealed.key, sealed.bytes),
 	)
 }
@@ -337,6 +352,9 @@ func (s *Store) identify(tx *bbolt.Tx) error {
 		if b.in(tx) == nil && b != recent { // tapes of before it have none
 			return fmt.Errorf("%w: bucket %q is missing", record.ErrCorrupt, b)
 		}
+	}
+	if err := s.unlock(m, binary.BigEndian.Uint16(version) == encrypted); err != nil {
+		return err
 	}
 	s.about(tx)
 	return nil
