@@ -60,6 +60,8 @@ func doors() map[string][]string {
 		"github.com/klauspost/compress": {"internal/wire", "record"},
 		"github.com/gorilla/websocket":  {"internal/demo", "internal/wstest", "replay", "bench", "examples/testing/go"},
 		"github.com/google/uuid":        {"record"},
+		"filippo.io/age":                {"record"},
+		"golang.org/x/crypto":           {"record"},
 		"github.com/HdrHistogram":       {"internal/stats", "replay"},
 		"github.com/dop251/goja":        {"script"},
 		"github.com/evanw/esbuild":      {"script"},

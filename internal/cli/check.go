@@ -14,13 +14,14 @@ func (a *app) checkCommand() *cobra.Command {
 		Short: "verify every byte of a tape",
 		Long: `Verify a tape: the structure of the file, the checksum of every block, every
 record in it, and that no session has a hole. Exit code 1 if anything is damaged;
-what is not damaged can still be read.`,
+what is not damaged can still be read. Of an encrypted tape without its key only
+structure and checksums are verified.`,
 		Args: cobra.NoArgs,
 	}
 	a.tapeFlag(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "the report as JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		t := openTape(a.tape)
+		t := a.openTape()
 		defer t.Close()
 		report, err := t.check(cmd.Context(), a.progress("check"))
 		if err != nil {
@@ -29,8 +30,13 @@ what is not damaged can still be read.`,
 		if asJSON {
 			return json.NewEncoder(&cleaner{out: a.Stdout, json: true}).Encode(report)
 		}
-		fmt.Fprintf(a.Stdout, "%s: %s, %s, %s, %s\n", t.path, count(report.Sessions, "session"), count(report.Blocks, "block"),
-			count(report.Frames, "frame"), size(report.Bytes))
+		if report.Locked {
+			fmt.Fprintf(a.Stdout, "%s: %s, %s, encrypted: without --key-file only structure and checksums are verified\n",
+				t.path, count(report.Sessions, "session"), count(report.Blocks, "block"))
+		} else {
+			fmt.Fprintf(a.Stdout, "%s: %s, %s, %s, %s\n", t.path, count(report.Sessions, "session"), count(report.Blocks, "block"),
+				count(report.Frames, "frame"), size(report.Bytes))
+		}
 		for _, problem := range report.Problems {
 			fmt.Fprintln(a.Stdout, "damaged:", safe(fmt.Sprint(problem), 1000))
 		}

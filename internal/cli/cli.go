@@ -67,6 +67,8 @@ type app struct {
 	Env
 	hard context.Context // done at the second signal
 	tape string          // --tape
+
+	keyFile string // --key-file
 }
 
 // Main runs one command and returns its exit code.
@@ -135,7 +137,7 @@ func fromEnd(args []string) []string {
 	out := slices.Clone(args)
 	for i := 1; i < len(out); i++ {
 		switch {
-		case slices.Contains([]string{"--tape", "--from", "--max-bytes", "--format", "--har-dialect", "--leg", "--out", "--note", "--remove", "--config", "--session", "--filter", "--redact-json", "--redact-text"}, out[i]):
+		case slices.Contains([]string{"--tape", "--from", "--max-bytes", "--format", "--har-dialect", "--leg", "--out", "--note", "--remove", "--config", "--session", "--key-file", "--filter", "--redact-json", "--redact-text"}, out[i]):
 			i++ // its value
 			continue
 		case strings.HasPrefix(out[i], "--"):
@@ -231,6 +233,12 @@ func (a *app) tapeFlag(cmd *cobra.Command) {
 		def = "wstape.db"
 	}
 	cmd.Flags().StringVar(&a.tape, "tape", def, "the tape `FILE`")
+	a.keyFlag(cmd)
+}
+
+// keyFlag declares --key-file.
+func (a *app) keyFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.keyFile, "key-file", a.Getenv("WSTAPE_RECORD_KEY_FILE"), "the key of an encrypted tape, in a `FILE`")
 }
 
 // count writes "1 session", "2 sessions".

@@ -23,12 +23,16 @@ If it is interrupted, the tape is as it was.`,
 	}
 	a.tapeFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		ctx, t := cmd.Context(), openTape(a.tape)
+		ctx, t := cmd.Context(), a.openTape()
 		if client, err := remote.Dial(ctx, a.tape); err == nil {
 			_ = client.Close()
 			return fail(exitReach, "compact tape %s: a running proxy records to it; end that first, or remove sessions and let it use the room again", a.tape)
 		}
-		before, after, err := boltstore.Compact(ctx, a.tape, a.progress("compact"))
+		key, err := readKey(a.keyFile)
+		if err != nil {
+			return err
+		}
+		before, after, err := boltstore.Compact(ctx, a.tape, a.progress("compact"), boltstore.WithKey(key))
 		switch {
 		case errors.Is(err, context.Canceled):
 			return fail(exitNo, "interrupted; the tape %s is as it was", a.tape)

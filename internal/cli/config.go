@@ -16,7 +16,7 @@ import (
 // flagKeys says which key each flag of `proxy` sets.
 func flagKeys() map[string]string {
 	return map[string]string{
-		"listen": "listen", "tape": "tape", "addr-file": "addr_file", "strict": "strict",
+		"listen": "listen", "tape": "tape", "key-file": "record.key_file", "addr-file": "addr_file", "strict": "strict",
 		"admin": "admin.listen", "admin-token-file": "admin.token_file", "pprof": "admin.pprof",
 		"host-header": "host_header", "header": "headers", "tls-cert": "tls.cert", "tls-key": "tls.key",
 		"upstream-ca": "upstream_tls.ca", "upstream-cert": "upstream_tls.cert", "upstream-key": "upstream_tls.key",
@@ -32,6 +32,7 @@ func proxyFlags(fs *pflag.FlagSet) {
 	fs.String("config", "", "read settings from this YAML `FILE` (see config.example.yaml)")
 	fs.String("listen", "127.0.0.1:8080", "serve on this `ADDR`; port 0 picks a free one")
 	fs.String("tape", "wstape.db", "record to this `FILE`")
+	fs.String("key-file", "", "encrypt a new tape with the key in this `FILE`, and open one with it")
 	fs.Bool("no-record", false, "record nothing")
 	fs.String("admin", "off", "serve health, metrics and the like on this `ADDR`, or off")
 	fs.String("admin-token-file", "", "who uses the admin side must know what is in this `FILE` (default: one beside the tape, made if need be)")

@@ -97,6 +97,7 @@ each of them keeps.`,
 	cmd.Flags().StringVar(&name, "format", "", "what OUT is, whatever its name: `FORMAT`: jsonl, har, tape, text, pcapng, playwright, k6, artillery")
 	cmd.Flags().StringVar(&from, "from", "", "what IN is, whatever its name: `FORMAT`: jsonl, har, mitmproxy, tape")
 	o.flags(cmd)
+	a.keyFlag(cmd)
 	cmd.Flags().String("config", "", "take record.redact from this YAML `FILE` (see config.example.yaml)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		in, out := args[0], args[1]
@@ -146,7 +147,7 @@ func (a *app) convert(ctx context.Context, c conversion) error {
 	case c.isTape && c.in == "-":
 		return fail(exitUsage, "a tape is a file, not standard input")
 	case c.isTape:
-		from := openTape(c.in)
+		from := openTape(c.in, a.keyFile)
 		defer from.Close()
 		sessions, err = allOf(ctx, from)
 	case c.format == formatTape:
@@ -158,7 +159,7 @@ func (a *app) convert(ctx context.Context, c conversion) error {
 		return err
 	}
 	if c.format == formatTape {
-		err = copySessions(ctx, sessions, c.out)
+		err = copySessions(ctx, sessions, c.out, a.keyFile)
 	} else {
 		out := c.out
 		if out == "-" {
@@ -209,7 +210,7 @@ func (a *app) fillTape(ctx context.Context, c conversion) error {
 		return err
 	}
 	defer in.Close()
-	t := openTape(c.out)
+	t := openTape(c.out, a.keyFile)
 	defer t.Close()
 	return t.whole(ctx, func(s record.Store) error {
 		numbers, err := a.addRecording(ctx, in, s, c.flags)
@@ -222,8 +223,8 @@ func (a *app) fillTape(ctx context.Context, c conversion) error {
 }
 
 // copySessions adds sessions to another tape as they are, frames and all.
-func copySessions(ctx context.Context, sessions []target, path string) error {
-	t := openTape(path)
+func copySessions(ctx context.Context, sessions []target, path, keyFile string) error {
+	t := openTape(path, keyFile)
 	defer t.Close()
 	return t.whole(ctx, func(s record.Store) error {
 		for _, at := range sessions {

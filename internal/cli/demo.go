@@ -119,7 +119,7 @@ func startDemoServer() (address string, stop func(), err error) {
 
 // demoSummary prints what was recorded, read back from the tape.
 func (a *app) demoSummary(path string, list bool) error {
-	t := openTape(path)
+	t := openTape(path, "")
 	defer t.Close()
 	ctx := context.Background()
 	var sessions, frames, bytes uint64

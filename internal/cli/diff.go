@@ -86,7 +86,7 @@ Exit code 0 if they are equal, 1 if they are not, or not all could be compared.`
 }
 
 func (a *app) diff(ctx context.Context, o *diffOptions, m replay.Matching, args []string) error {
-	t := openTape(a.tape)
+	t := a.openTape()
 	defer t.Close()
 	var sides [2][]target
 	for i, arg := range args {

@@ -55,7 +55,7 @@ keep; such a session goes when it is named.`,
 		if err := l.compile(ctx); err != nil {
 			return err
 		}
-		t := openTape(a.tape)
+		t := a.openTape()
 		defer t.Close()
 		if l.filter != nil {
 			return a.removeFiltered(ctx, t, &l, dry)
@@ -157,7 +157,7 @@ func (a *app) tagCommand() *cobra.Command {
 		if len(args) == 1 && notes == nil && remove == nil {
 			return fail(exitUsage, "nothing to attach: give KEY, KEY=VALUE, --note TEXT or --remove KEY")
 		}
-		t := openTape(a.tape)
+		t := a.openTape()
 		defer t.Close()
 		targets, err := a.onTape(cmd.Context(), t, args[:1])
 		if err != nil {

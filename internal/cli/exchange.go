@@ -117,7 +117,7 @@ docs/exchange.md says what is kept.`,
 		if err := some.check(cmd.Context()); err != nil {
 			return err
 		}
-		t := openTape(a.tape)
+		t := a.openTape()
 		defer t.Close()
 		targets, err := a.resolve(cmd.Context(), t, args)
 		if err != nil {
@@ -261,7 +261,7 @@ messages.`,
 	cmd.Flags().String("config", "", "take record.redact from this YAML `FILE` (see config.example.yaml)")
 	redactFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		t := openTape(a.tape)
+		t := a.openTape()
 		defer t.Close()
 		for _, path := range args {
 			in, err := a.openRecording(path, "")

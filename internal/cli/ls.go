@@ -34,7 +34,7 @@ func (a *app) lsCommand() *cobra.Command {
 		if err := within.read(time.Now(), times.zone(), false); err != nil {
 			return err
 		}
-		t := openTape(a.tape)
+		t := a.openTape()
 		defer t.Close()
 		ctx := cmd.Context()
 		list := newSessionList(a.Stdout, a.painter(a.Stdout), asJSON)

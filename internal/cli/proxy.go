@@ -197,7 +197,11 @@ func (s *service) openTape(ctx context.Context, a *app) error {
 		}
 		return nil
 	}
-	store, err := boltstore.Open(c.Tape)
+	key, err := readKey(c.Record.KeyFile)
+	if err != nil {
+		return err
+	}
+	store, err := boltstore.Open(c.Tape, boltstore.WithKey(key))
 	switch {
 	case errors.Is(err, record.ErrBusy):
 		return fail(exitReach, "%w: is another wstape recording to it? Name another tape with --tape", err)
@@ -205,6 +209,8 @@ func (s *service) openTape(ctx context.Context, a *app) error {
 		return fail(exitReach, "%w; name another tape with --tape", err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EROFS):
 		return fail(exitReach, "%w; name another tape with --tape, or make room", err)
+	case errors.Is(err, record.ErrLocked), errors.Is(err, record.ErrWrongKey), errors.Is(err, boltstore.ErrNotLocked):
+		return explainKey(err, c.Record.KeyFile)
 	case err != nil:
 		return fail(exitReach, "%w; is the directory there, and may you write to it? Name another tape with --tape", err)
 	}

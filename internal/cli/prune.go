@@ -38,7 +38,7 @@ back to the disk. Exit code 1 if a bound cannot be met.`,
 		if err != nil {
 			return err
 		}
-		t := openTape(a.tape)
+		t := a.openTape()
 		defer t.Close()
 		ctx, n := cmd.Context(), 0
 		if _, err := t.Sessions(ctx, 0); err != nil { // nothing is made where no tape is

@@ -67,7 +67,7 @@ without a path asks for what the recorded client asked for.` + loadHelp,
 		if to.TLS, err = upstreamTLS(&c.UpstreamTLS); err != nil {
 			return err
 		}
-		t := openTape(a.tape)
+		t := a.openTape()
 		defer t.Close()
 		r, err := a.recording(cmd.Context(), t, tape.Client, recordings, o.Matching)
 		if err != nil {

@@ -32,7 +32,7 @@ Everything else must be the same. Each session begins with a line of its own.`,
 		if err != nil {
 			return fail(exitUsage, "--as: %w", err)
 		}
-		t := openTape(a.tape)
+		t := a.openTape()
 		defer t.Close()
 		r, err := a.recording(cmd.Context(), t, role, args, f.matching())
 		if err != nil {

@@ -48,7 +48,7 @@ its sessions, all else in the file stays as it is. With --out, into a copy.`,
 			return fail(exitUsage, "--print writes nothing, --out FILE writes the rules; use one of them")
 		}
 		ctx := cmd.Context()
-		t := openTape(a.tape)
+		t := a.openTape()
 		defer t.Close()
 		targets, err := a.resolve(ctx, t, args[:1])
 		if err != nil {

@@ -57,7 +57,7 @@ code 1 if there was one. Without --once it serves until Ctrl-C.`,
 		if err != nil {
 			return err
 		}
-		t := openTape(a.tape)
+		t := a.openTape()
 		defer t.Close()
 		r := &replay.Recording{Role: tape.Server}
 		if recordings != nil {

@@ -73,7 +73,7 @@ Exit code 1 if a hook failed.`,
 		if err != nil {
 			return err
 		}
-		t := openTape(c.Tape)
+		t := openTape(c.Tape, c.Record.KeyFile)
 		defer t.Close()
 		targets, err := a.resolve(cmd.Context(), t, sessions)
 		if err != nil {

@@ -52,7 +52,7 @@ soon as it is; Ctrl-C leaves it at that. Exit code 1 if nothing is found.
 		if err := s.what(cmd.Context(), args[0]); err != nil {
 			return err
 		}
-		t := openTape(a.tape)
+		t := a.openTape()
 		defer t.Close()
 		targets, err := a.resolve(cmd.Context(), t, args[1:])
 		if err != nil {

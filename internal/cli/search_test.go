@@ -153,7 +153,7 @@ func TestInterruptedSearchKeepsWhatItFound(t *testing.T) {
 	var out, talk bytes.Buffer
 	a := &app{Env: Env{Stdout: &out, Stderr: &talk, Getenv: func(string) string { return "" }, whole: testWhole}}
 	s := &searcher{whole: testWhole, text: []byte("word"), layout: a.layoutFor(&out, 0)}
-	file := openTape(path)
+	file := openTape(path, "")
 	defer file.Close()
 	at := record.Reader(endsAfter{file, 20, cancel})
 	if err := a.search(ctx, s, file, []target{{store: at, n: 1}, {store: at, n: 2}, {store: at, n: 20}, {store: at, n: 21}}); err != nil {
@@ -185,7 +185,7 @@ func TestInterruptedBeforeAnythingIsFound(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	a := &app{Env: Env{Stdout: &bytes.Buffer{}, Stderr: &bytes.Buffer{}, Getenv: func(string) string { return "" }, whole: testWhole}}
-	file := openTape(path)
+	file := openTape(path, "")
 	defer file.Close()
 	err := a.search(ctx, &searcher{whole: testWhole, text: []byte("word")}, file, []target{{store: endsAfter{file, 1, cancel}, n: 1}})
 	if err == nil || exitCode(err) != exitNo || !strings.Contains(err.Error(), "interrupted") {

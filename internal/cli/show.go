@@ -63,7 +63,7 @@ as old as its first frame.`,
 		if err := o.check(cmd.Context()); err != nil {
 			return err
 		}
-		t := openTape(a.tape)
+		t := a.openTape()
 		defer t.Close()
 		targets, err := a.resolve(cmd.Context(), t, args)
 		if err != nil {

@@ -54,7 +54,7 @@ it or its request is.`,
 		if l.view == "" {
 			l.view = decode.Auto
 		}
-		t := openTape(a.tape)
+		t := a.openTape()
 		defer t.Close()
 		targets, err := a.resolve(cmd.Context(), t, args)
 		if err != nil {

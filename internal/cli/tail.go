@@ -44,7 +44,7 @@ since then comes first; with --until it ends by itself.
 		if w.period.since.none() && !w.period.until.none() && w.period.until.at.Before(time.Now()) {
 			return fail(exitUsage, "--until %s is over; --since shows what was recorded before now", w.period.untilText)
 		}
-		w.tape, w.whole = openTape(a.tape), a.whole
+		w.tape, w.whole = a.openTape(), a.whole
 		defer w.tape.Close()
 		w.out, w.layout = bufio.NewWriterSize(a.Stdout, 64<<10), a.layoutFor(a.Stdout, len(liveBefore))
 		w.layout.views = w.lens.shows(w.layout, w.json)

@@ -20,7 +20,8 @@ import (
 // goes to the running proxy if there is one, and else to the file, which is
 // held for that call only.
 type tapeFile struct {
-	path string
+	path    string
+	keyFile string // the operator's key, for a tape that is encrypted; "" for none
 
 	mu     sync.Mutex
 	client *remote.Client // nil while no proxy is known
@@ -29,7 +30,10 @@ type tapeFile struct {
 
 var _ record.Reader = (*tapeFile)(nil)
 
-func openTape(path string) *tapeFile { return &tapeFile{path: path} }
+func openTape(path, keyFile string) *tapeFile { return &tapeFile{path: path, keyFile: keyFile} }
+
+// openTape opens the tape that the flags name.
+func (a *app) openTape() *tapeFile { return openTape(a.tape, a.keyFile) }
 
 // lockRetries is how often file and socket are tried when the file is locked
 // and nobody answers: a proxy may be starting or ending.
@@ -60,11 +64,15 @@ func (t *tapeFile) do(ctx context.Context, write bool, f func(record.Store) erro
 
 // direct opens the file, runs f and gives it back.
 func (t *tapeFile) direct(write bool, f func(record.Store) error) (err error) {
+	key, err := readKey(t.keyFile)
+	if err != nil {
+		return err
+	}
 	var s *boltstore.Store
 	if write {
-		s, err = boltstore.Open(t.path)
+		s, err = boltstore.Open(t.path, boltstore.WithKey(key))
 	} else {
-		s, err = boltstore.OpenReader(t.path, boltstore.Patience)
+		s, err = boltstore.OpenReader(t.path, boltstore.Patience, boltstore.WithKey(key))
 	}
 	if err != nil {
 		return err
@@ -99,7 +107,7 @@ func (t *tapeFile) explain(err error) error {
 	case errors.Is(err, record.ErrVersion):
 		return fail(exitReach, "%w; use the wstape that wrote it or a newer one", err)
 	}
-	return err
+	return explainKey(err, t.keyFile)
 }
 
 // running returns the proxy that holds the tape, nil if there is none.
@@ -224,6 +232,11 @@ func keyOf(ctx context.Context, s any) (key []byte, err error) {
 
 // check checks the tape where it is held.
 func (t *tapeFile) check(ctx context.Context, progress func(float64)) (report *boltstore.Report, err error) {
+	if t.keyFile == "" && t.running(ctx) == nil {
+		if report, err = boltstore.Check(ctx, t.path, progress); !errors.Is(err, record.ErrBusy) { // an encrypted tape as well
+			return report, t.explain(err)
+		}
+	}
 	err = t.do(ctx, false, func(s record.Store) error {
 		switch s := s.(type) {
 		case *remote.Client:

@@ -112,6 +112,7 @@ type Record struct {
 	Enabled  bool          `mapstructure:"enabled"`
 	Flush    time.Duration `mapstructure:"flush"`
 	Buffer   Bytes         `mapstructure:"buffer"`
+	KeyFile  string        `mapstructure:"key_file"`
 	WhenFull string        `mapstructure:"when_full"`
 	Keep     Keep          `mapstructure:"keep"`
 	Redact   Redact        `mapstructure:"redact"`

@@ -65,6 +65,7 @@ func defaults() map[string]any {
 		"record.flush":             50 * time.Millisecond,
 		"record.buffer":            "16MiB",
 		"record.when_full":         "block",
+		"record.key_file":          "",
 		"record.keep.age":          time.Duration(0),
 		"record.keep.size":         "0",
 		"record.keep.sessions":     0,
