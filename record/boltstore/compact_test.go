@@ -45,7 +45,7 @@ func spacious(t *testing.T) (path string, left *record.Memory) {
 		must(t, r.Store.Delete(t.Context(), n))
 		must(t, r.memory.Delete(t.Context(), n))
 	}
-	return r.copyTo(filepath.Join(t.TempDir(), "spacious.db")), r.memory
+	return r.copyTo(filepath.Join(quickDir(t), "spacious.db")), r.memory
 }
 
 // holds checks that a tape has what it should, and nothing beside it.

@@ -144,7 +144,7 @@ func TestKernelFaults(t *testing.T) {
 		t.Skipf("SKIP: system calls cannot be made to fail here: %v", err)
 	}
 	defer k.close()
-	path := func() string { return filepath.Join(t.TempDir(), "t.db") }
+	path := func() string { return filepath.Join(quickDir(t), "t.db") }
 	survive(t, k.failing("broken disk", unix.SYS_PWRITE64, unix.EIO), path)
 	survive(t, k.failing("read-only disk", unix.SYS_PWRITE64, unix.EROFS), path)
 	survive(t, k.failing("failing sync", unix.SYS_FDATASYNC, unix.EIO), path)
@@ -211,7 +211,7 @@ func TestMapThatCannotBeMade(t *testing.T) {
 	if inChild(t) {
 		return
 	}
-	path := filepath.Join(t.TempDir(), "t.db")
+	path := filepath.Join(quickDir(t), "t.db")
 	s := open(t, path)
 	random := random(t)
 	n := uint64(1)

@@ -299,7 +299,7 @@ func TestWriteErrorsLoseNothing(t *testing.T) {
 	if inChild(t) {
 		return
 	}
-	survive(t, limited(t), func() string { return filepath.Join(t.TempDir(), "t.db") })
+	survive(t, limited(t), func() string { return filepath.Join(quickDir(t), "t.db") })
 }
 
 func TestFullDiskLosesNothing(t *testing.T) {

@@ -51,11 +51,7 @@ func FuzzTape(f *testing.F) {
 	for range 50 {
 		f.Add(edit(random.Uint32N(uint32(len(whole))), byte(random.Uint32()), byte(random.Uint32())))
 	}
-	dir := f.TempDir()
-	if shm, err := os.MkdirTemp("/dev/shm", "wstape"); err == nil { // where a sync costs nothing
-		dir = shm
-		f.Cleanup(func() { _ = os.RemoveAll(shm) })
-	}
+	dir := quickDir(f)
 	f.Fuzz(func(t *testing.T, edits []byte) {
 		file := filepath.Join(dir, "fuzz.db")
 		must(t, os.WriteFile(file, edited(whole, edits), 0o600))

@@ -31,6 +31,18 @@ func open(t testing.TB, path string) *boltstore.Store {
 	return s
 }
 
+// quickDir is a directory where a sync costs nothing, if there is such a place: for
+// tests of which the time would be the disk's.
+func quickDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "wstape")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

@@ -29,7 +29,7 @@ type model struct {
 // TestTapeAgreesWithAModel records, tags, removes, prunes, compacts, crashes and
 // opens again in random order, and compares the tape with the model.
 func TestTapeAgreesWithAModel(t *testing.T) {
-	m := &model{T: t, random: random(t), path: filepath.Join(t.TempDir(), "t.db"), tee: tee{memory: record.NewMemory()}, deeds: map[string]int{}}
+	m := &model{T: t, random: random(t), path: filepath.Join(quickDir(t), "t.db"), tee: tee{memory: record.NewMemory()}, deeds: map[string]int{}}
 	m.start()
 	for range 400 {
 		m.step()
@@ -112,7 +112,7 @@ func (m *model) rare() {
 		m.start()
 	case 4: // all that was flushed is there, what was open is interrupted
 		r := recording{t: m, path: m.path}
-		crashed := r.copyTo(filepath.Join(m.TempDir(), "t.db"))
+		crashed := r.copyTo(filepath.Join(quickDir(m), "t.db"))
 		m.stop()
 		m.path = crashed
 		fresh := record.NewMemory()
