@@ -17,10 +17,11 @@ import (
 // write are held up by a seccomp filter until it has been decided what comes of
 // them. It cannot be taken off, so tests with it have a process of their own.
 type kernel struct {
-	fd     int
-	ended  chan struct{}
-	mu     sync.Mutex
-	decide func(nr int) (err syscall.Errno) // 0 lets the call go on; nil lets all
+	fd      int
+	ended   chan struct{}
+	mu      sync.Mutex
+	closing bool
+	decide  func(nr int) (err syscall.Errno) // 0 lets the call go on; nil lets all
 }
 
 // What the kernel hands over, and wants back: struct seccomp_notif and seccomp_notif_resp.
@@ -93,7 +94,7 @@ func (k *kernel) serve() {
 func (k *kernel) over() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.fd < 0
+	return k.closing
 }
 
 func (k *kernel) verdict(nr int) syscall.Errno {
@@ -114,11 +115,10 @@ func (k *kernel) set(decide func(nr int) syscall.Errno) {
 
 func (k *kernel) close() {
 	k.mu.Lock()
-	fd := k.fd
-	k.fd = -1
+	k.closing = true
 	k.mu.Unlock()
 	<-k.ended
-	_ = unix.Close(fd)
+	_ = unix.Close(k.fd)
 }
 
 // failing is a fault of one system call.
