@@ -53,7 +53,7 @@ func TestOpenSaysWhatTheFileIsInstead(t *testing.T) {
 		{"another bbolt database", func(t *testing.T, path string) {
 			database(t, path, func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte("users")); return err })
 		}, record.ErrNotATape, "something else"},
-		{"a newer version", version(boltstore.Version + 1), record.ErrVersion, "format version 2"},
+		{"a newer version", version(boltstore.Version + 1), record.ErrVersion, "format version 3"},
 		{"version 0", version(0), record.ErrCorrupt, ""},
 		{"a bucket missing", func(t *testing.T, path string) {
 			must(t, open(t, path).Close())
