@@ -2,6 +2,7 @@ package record
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
 	"unicode/utf8"
 
@@ -424,6 +425,9 @@ func (b *building) settle() {
 	b.slot.done = b.ended && b.m.Fate != "" && (b.in == nil || b.in.ended)
 }
 
+// errTooLong means that a reader has given a message up.
+var errTooLong = errors.New("inflates to more than 1 GiB, which is as much as is read of one message")
+
 // plain inflates a complete message.
 func (a *assembler) plain(s *side, b *building) {
 	m, z := b.m, a.inflater(b.m.From)
@@ -446,6 +450,9 @@ func (a *assembler) plain(s *side, b *building) {
 	}
 	plain, total, err := z.Message(b.made.plain, b.wire, a.keep)
 	if err != nil {
+		if errors.Is(err, wire.ErrInflateLimit) && a.inflate == readInflate { // which no key sets
+			err = errTooLong
+		}
 		fail(err.Error())
 		s.lost = takeover
 		return

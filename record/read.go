@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"context"
 	"iter"
 	"math"
@@ -11,6 +12,10 @@ import (
 	"github.com/wstape/wstape/tape"
 )
 
+// readInflate is what one message may inflate to for a reader: a tape may be
+// anybody's, and ten megabytes may become ten gigabytes.
+const readInflate = 1 << 30
+
 // ReadOptions say how to read a session. The zero value reads what is there,
 // from the beginning, whole.
 type ReadOptions struct {
@@ -18,7 +23,7 @@ type ReadOptions struct {
 	After   uint64 // begin behind the frame of this number: with what began later; Offset may say where to look for it
 	Follow  bool   // go on with what is being recorded, until the session ends
 	Keep    uint64 // bytes of each payload that are kept; 0 keeps all
-	Inflate uint64 // what one message may inflate to; 0 means no limit
+	Inflate uint64 // what one message may inflate to; default 1 GiB
 	Reuse   bool   // a line, with all that it points to, is valid until the next one only
 }
 
@@ -162,7 +167,7 @@ func NewFollower(ctx context.Context, r Reader, n uint64, opts ReadOptions) (*Fo
 	if err != nil {
 		return nil, err
 	}
-	a := newAssembler(&entry.Session, orMax(opts.Inflate), orMax(opts.Keep), start == 0)
+	a := newAssembler(&entry.Session, cmp.Or(opts.Inflate, readInflate), orMax(opts.Keep), start == 0)
 	a.reuse = opts.Reuse
 	if opts.Follow {
 		a.out.limit = followLimit

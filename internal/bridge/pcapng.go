@@ -357,8 +357,12 @@ func onWire(f *tape.Frame) []byte {
 	if f.Masked {
 		mask = &f.Mask
 	}
+	rsv, length := f.RSV, f.Len
+	if f.Redacted { // the payload is plain, and all of it in the message's first frame
+		rsv, length = rsv&^4, uint64(len(f.Payload))
+	}
 	b := make([]byte, 0, wire.MaxHeader+len(f.Payload))
-	b = wire.AppendHeader(b, wire.Head(f.Fin, f.RSV, f.Opcode), f.Len, mask)
+	b = wire.AppendHeader(b, wire.Head(f.Fin, rsv, f.Opcode), length, mask)
 	if mask == nil {
 		return append(b, f.Payload...)
 	}

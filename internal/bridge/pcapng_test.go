@@ -2,14 +2,17 @@ package bridge
 
 import (
 	"bytes"
+	"compress/flate"
 	"context"
 	"encoding/binary"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/wstape/wstape/record"
 	"github.com/wstape/wstape/tape"
 )
 
@@ -259,5 +262,35 @@ func TestAHeaderCannotEndTheHead(t *testing.T) {
 	e.Handshake.Request.Headers = []tape.Header{{"X", "a\r\n\r\nGET /"}}
 	if text := string(requestHead(&e.Session)); strings.Count(text, "\r\n\r\n") != 1 || !strings.Contains(text, "X: a    GET /\r\n") {
 		t.Errorf("%q", text)
+	}
+}
+
+// TestRedactedFramesArePlain: what is stored of a redacted message is not what its
+// compression bit and its lengths say.
+func TestRedactedFramesArePlain(t *testing.T) {
+	redactor, err := record.NewRedactor(make([]byte, 32), record.Rules{Text: []*regexp.Regexp{regexp.MustCompile("hunter2")}})
+	must(t, err)
+	m := record.NewMemory()
+	recorder := record.NewRecorder(m, record.Options{Redactor: redactor})
+	tap, err := recorder.Begin(tape.Session{URL: "/", Client: "127.0.0.1:1", Handshake: tape.Handshake{Request: tape.Request{Method: "GET", Target: "/"}}})
+	must(t, err)
+	tap.Answered("ws://192.0.2.1/", 101, "", []string{"permessage-deflate; server_no_context_takeover; client_no_context_takeover"}, tape.Response{Status: 101})
+	var deflated bytes.Buffer
+	w, err := flate.NewWriter(&deflated, flate.BestCompression)
+	must(t, err)
+	_, err = w.Write([]byte("password hunter2"))
+	must(t, err)
+	must(t, w.Flush())
+	b := deflated.Bytes()[:deflated.Len()-4]
+	for i, part := range [][]byte{b[:5], b[5:]} { // two frames, RSV1 in the first
+		tap.Parts(tape.Server, tape.LegBoth, []tape.Part{{Begin: true, Head: []byte{0x41, 0x80}[i], Len: uint64(len(part)), Payload: part}})
+	}
+	tap.End(tape.Ending{Kind: tape.EndEOF})
+	must(t, recorder.Close())
+	var out bytes.Buffer
+	must(t, Pcapng(context.Background(), &out, all(t, m), tape.Client, Options{}))
+	got := body(t, streams(t, packets(t, out.Bytes()))["192.0.2.1:80"], "HTTP/1.1 101")
+	if len(got) < 4 || got[0] != 0x01 || int(got[1]) != len(got)-4 || !strings.HasPrefix(got[2:], "password redacted:") || got[len(got)-2:] != "\x80\x00" {
+		t.Errorf("the server said %q", got)
 	}
 }
