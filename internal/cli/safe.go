@@ -92,7 +92,7 @@ func cells(r rune) int {
 // safe escapes what must not reach a terminal as it is and cuts at room columns.
 func safe(s string, room int) string {
 	var e escaper
-	out := make([]byte, 0, min(len(s), max(room, 0)*2))
+	out := make([]byte, 0, min(len(s), 2*min(len(s), max(room, 0))))
 	used, whole := 0, 0 // columns; bytes up to which there is room for what says that more follows
 	for len(s) > 0 {
 		next, columns, n := e.next(out, s)

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"math"
 	"strings"
 	"testing"
 	"unicode"
@@ -57,6 +58,7 @@ func TestSafeTextFits(t *testing.T) {
 		{"ée\u0301x", 3, "ée\u0301x"},
 		{"abcdef", 1, "…"},
 		{"", 0, ""},
+		{"a line of any length", math.MaxInt, "a line of any length"},
 	} {
 		if got := safe(c.in, c.room); got != c.want || visible(got) > c.room {
 			t.Errorf("safe(%q, %d) = %q, want %q", c.in, c.room, got, c.want)
