@@ -37,8 +37,8 @@ type soaking struct {
 	commands atomic.Int64
 
 	mu    sync.Mutex
-	times []time.Duration // round trips since the last sample
-	err   error           // what went wrong first
+	times [2][]time.Duration // round trips since the last sample: through the proxy, and without it
+	err   error              // what went wrong first
 }
 
 const (
@@ -106,7 +106,8 @@ func (k *soaking) run() (list []*series, err error) {
 	for n := range visitors {
 		task(func(ctx context.Context) error { return k.visit(ctx, rand.New(rand.NewPCG(1, uint64(n)))) })
 	}
-	task(k.probe)
+	task(func(ctx context.Context) error { return k.probe(ctx, k.target, &k.times[0]) })
+	task(func(ctx context.Context) error { return k.probe(ctx, target{addr: k.upstream}, &k.times[1]) })
 	task(k.read)
 	task(k.clean)
 	task(k.reload)
@@ -135,14 +136,14 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (k *soaking) visit(ctx context.Context, rng *rand.Rand) error {
 	plain, bulky, huge, edited := messagesOf(jsonKind, 128), messagesOf(noiseKind, 4096), messagesOf(noiseKind, 64<<10), *messagesOf(jsonKind, 0) // a copy, for its path
 	edited.path = scripted
-	kinds := []*messages{plain, plain, bulky, huge, &edited, &edited}
+	kinds := []*messages{plain, plain, plain, plain, plain, bulky, bulky, huge, &edited, &edited, &edited, &edited}
 	for ctx.Err() == nil {
 		c, err := newClient(k.target, kinds[rng.IntN(len(kinds))], rng.IntN(1000), 1000)
 		if err != nil {
 			return err
 		}
 		k.sessions.Add(1)
-		err = k.talk(ctx, c, rng, time.Now().Add(time.Duration(200+rng.IntN(5000))*time.Millisecond))
+		err = k.talk(ctx, c, rng, time.Now().Add(time.Duration(500+rng.IntN(8000))*time.Millisecond))
 		if err == nil && rng.IntN(2) == 0 {
 			err = c.leave()
 		} else if rng.IntN(2) == 0 {
@@ -183,8 +184,8 @@ func exchange(c *client, n int) error {
 }
 
 // probe measures round trips on a session that stays open all the time.
-func (k *soaking) probe(ctx context.Context) error {
-	c, err := newClient(k.target, messagesOf(jsonKind, 128), 0, 1)
+func (k *soaking) probe(ctx context.Context, to target, times *[]time.Duration) error {
+	c, err := newClient(to, messagesOf(jsonKind, 128), 0, 1)
 	if err != nil {
 		return err
 	}
@@ -195,7 +196,7 @@ func (k *soaking) probe(ctx context.Context) error {
 			return err
 		}
 		k.mu.Lock()
-		k.times = append(k.times, time.Since(began))
+		*times = append(*times, time.Since(began))
 		k.mu.Unlock()
 	}
 	return nil
@@ -229,7 +230,7 @@ func (k *soaking) read(ctx context.Context) error {
 
 // clean removes the oldest sessions.
 func (k *soaking) clean(ctx context.Context) error {
-	for pause(ctx, 3*time.Second) {
+	for pause(ctx, 2*time.Second) {
 		k.commands.Add(2)
 		out, err := k.command(k.observed, "ls", "--json")
 		if err != nil {
@@ -284,9 +285,9 @@ func (k *soaking) sample(ctx context.Context) ([]*series, error) {
 	goroutines := &series{name: "goroutines", share: 0.05, extra: 10}
 	files := &series{name: "file descriptors", share: 0.05, extra: 10}
 	threads := &series{name: "threads", extra: 4}
-	half := &series{name: "round trip, p50", unit: "µs", share: 0.2, extra: 100}
-	slow := &series{name: "round trip, p99", unit: "µs", share: 0.5, extra: 2000}
-	size := &series{name: "tape", unit: "MiB", share: 0.1, extra: 16}
+	half := &series{name: "round trip, p50 added", unit: "µs", share: 0.2, extra: 100}
+	slow := &series{name: "round trip, p99 added", unit: "µs", share: 0.5, extra: 2000}
+	size := &series{name: "tape", unit: "MiB", share: 0.2, extra: 32}
 	list := []*series{memory, goroutines, files, threads, half, slow, size}
 	for began := time.Now(); pause(ctx, k.every); {
 		if err := k.alive(); err != nil {
@@ -299,7 +300,7 @@ func (k *soaking) sample(ctx context.Context) ([]*series, error) {
 		}
 		k.mu.Lock()
 		times := k.times
-		k.times = nil
+		k.times = [2][]time.Duration{}
 		k.mu.Unlock()
 		info, err := os.Stat(k.tape)
 		if err != nil {
@@ -311,9 +312,12 @@ func (k *soaking) sample(ctx context.Context) ([]*series, error) {
 		}
 		files.add(at, float64(k.files()))
 		threads.add(at, float64(k.threads()))
-		if len(times) > 0 {
-			half.add(at, float64(quantile(times, 0.5).Nanoseconds())/1e3)
-			slow.add(at, float64(quantile(times, 0.99).Nanoseconds())/1e3)
+		if len(times[0]) > 0 && len(times[1]) > 0 {
+			added := func(q float64) float64 {
+				return float64((quantile(times[0], q) - quantile(times[1], q)).Nanoseconds()) / 1e3
+			}
+			half.add(at, added(0.5))
+			slow.add(at, added(0.99))
 		}
 		size.add(at, float64(info.Size())/(1<<20))
 	}
@@ -323,11 +327,12 @@ func (k *soaking) sample(ctx context.Context) ([]*series, error) {
 // tell writes the report, and names what grew too much.
 func (k *soaking) tell(list []*series, svg string) (text string, grown []string) {
 	var s strings.Builder
-	fmt.Fprintf(&s, "# Soak\n\nMade by `make soak DURATION=%v`, on %d processors that proxy, echo and load share, %s. %d sessions came and went, %d at a time, and exchanged %d messages or a few at once, JSON and noise of\n"+
+	fmt.Fprintf(&s, "# Soak\n\nMade by `make soak DURATION=%v`, on %d processors that proxy, echo and load share, %s. %d sessions came and went, %d at a time, and exchanged messages, up to three at once, %d times, JSON and noise of\n"+
 		"128 B to 64 KiB, a third of them through a script that edits every message; half of them ended with a close frame, the others just went away or were reset. The script was reloaded\n"+
 		"every 5 s, %d commands read the tape meanwhile, and all but the last %d sessions were removed from it. Every answer was what it should be, and `wstape check` found the tape sound.\n\n",
 		k.length, runtime.NumCPU(), runtime.Version(), k.sessions.Load(), visitors+1, k.messages.Load(), k.commands.Load(), kept)
-	fmt.Fprintf(&s, "A line is fitted to what was measured behind the warm-up of %v. It may not grow by more than the bound, unless that is within three standard errors of none.\n\n", k.warmUp)
+	fmt.Fprintf(&s, "A line is fitted to what was measured behind the warm-up of %v. It may not grow by more than the bound, unless that is within three standard errors of none.\n"+
+		"What is added to a round trip is the difference to one without the proxy, at the same time.\n\n", k.warmUp)
 	s.WriteString("| | mean | growth | standard error | bound | |\n|---|---|---|---|---|---|\n")
 	for _, one := range list {
 		t, verdict := one.trend(k.warmUp), "flat"

@@ -57,7 +57,7 @@ func (s *series) trend(warmUp time.Duration) (t trend) {
 		rest += d * d
 	}
 	span := xs[len(xs)-1] - xs[0]
-	return trend{mean: meanY, growth: slope * span, err: math.Sqrt(rest/(n-2)/xx) * span, bound: s.share*meanY + s.extra,
+	return trend{mean: meanY, growth: slope * span, err: math.Sqrt(rest/(n-2)/xx) * span, bound: s.share*max(0, meanY) + s.extra,
 		from: time.Duration(xs[0] * float64(time.Second)), first: meanY - slope*(meanX-xs[0])}
 }
 
@@ -82,7 +82,7 @@ func plot(list []*series, warmUp, length time.Duration) string {
 		top := float64(gap + i*(height+gap))
 		most := max(slices.Max(one.values), 1e-9)
 		x := func(at time.Duration) float64 { return left + (width-left-right)*at.Seconds()/length.Seconds() }
-		y := func(v float64) float64 { return top + height*(1-v/most) }
+		y := func(v float64) float64 { return top + height*(1-max(0, v)/most) }
 		fmt.Fprintf(&s, `<text x="%d" y="%.0f" font-weight="bold">%s</text><text x="%d" y="%.0f" text-anchor="end">%.4g %s</text><text x="%d" y="%.0f" text-anchor="end">0</text>`+"\n",
 			left, top-6, one.name, left-6, top+8, most, one.unit, left-6, top+height)
 		fmt.Fprintf(&s, `<rect x="%d" y="%.0f" width="%d" height="%d" fill="none" stroke="#ccc"/><rect x="%d" y="%.0f" width="%.1f" height="%d" fill="#eee"/>`+"\n",
