@@ -39,12 +39,12 @@ func readActionCable(m *tape.Message) (View, error) {
 	}
 	o := pick(raw, "command", "type", "identifier", "data", "message", "reason")
 	v := View{Value: value(raw)}
-	v.Key, _ = text(o["identifier"])
+	v.Key, _ = Text(o["identifier"])
 	said := o["message"]
 	if m.From == tape.Client {
-		v.Type, _ = text(o["command"])
+		v.Type, _ = Text(o["command"])
 		said = o["data"]
-	} else if t, ok := text(o["type"]); ok {
+	} else if t, ok := Text(o["type"]); ok {
 		v.Type = t
 	} else if said != nil {
 		v.Type = "message"
@@ -90,7 +90,7 @@ func channel(identifier string) string {
 	if err != nil || raw[0] != '{' {
 		return fold(identifier, maxSummary)
 	}
-	if name, ok := text(pick(raw, "channel")["channel"]); ok && !more(raw) {
+	if name, ok := Text(pick(raw, "channel")["channel"]); ok && !more(raw) {
 		return fold(name, maxSummary)
 	}
 	return compact(raw)
@@ -109,7 +109,7 @@ func more(raw json.RawMessage) bool {
 
 // inner shows JSON that may stand in a string.
 func inner(raw json.RawMessage) string {
-	if s, ok := text(raw); ok {
+	if s, ok := Text(raw); ok {
 		if in, err := parse([]byte(s)); err == nil {
 			return compact(in)
 		}

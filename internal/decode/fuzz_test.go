@@ -115,7 +115,7 @@ func FuzzWalkJSON(f *testing.F) {
 		object := map[string]json.RawMessage{}
 		if json.Unmarshal(raw, &object) == nil && raw[0] == '{' {
 			for quoted, v := range Members(raw) {
-				name, ok := text(quoted)
+				name, ok := Text(quoted)
 				if _, there := object[name]; !ok || !there || !json.Valid(v) {
 					t.Errorf("%q has no member %q with %q", raw, quoted, v)
 				}
@@ -132,7 +132,7 @@ func FuzzWalkJSON(f *testing.F) {
 		}
 		var want string
 		if json.Unmarshal(raw, &want) == nil && raw[0] == '"' {
-			if got, ok := text(raw); !ok || got != want {
+			if got, ok := Text(raw); !ok || got != want {
 				t.Errorf("%q is %q", raw, got)
 			}
 		}

@@ -32,7 +32,7 @@ func graphQLType(m *tape.Message) string {
 		return ""
 	}
 	raw, _ := parse(m.Payload)
-	t, _ := text(pick(raw, "type")["type"])
+	t, _ := Text(pick(raw, "type")["type"])
 	return t
 }
 
@@ -68,7 +68,7 @@ func readGraphQL(types map[string]graphQLRole, m *tape.Message) (View, error) {
 		return View{}, err
 	}
 	o := pick(raw, "type", "id", "payload")
-	t, ok := text(o["type"])
+	t, ok := Text(o["type"])
 	if !ok {
 		return View{}, errors.New("the message has no type")
 	}
@@ -97,8 +97,8 @@ func readGraphQL(types map[string]graphQLRole, m *tape.Message) (View, error) {
 // graphQLOperation shows what a client asks for.
 func graphQLOperation(payload []byte) string {
 	p := pick(payload, "operationName", "query", "variables")
-	name, _ := text(p["operationName"])
-	query, ok := text(p["query"])
+	name, _ := Text(p["operationName"])
+	query, ok := Text(p["query"])
 	if !ok && payload != nil {
 		return compact(payload)
 	}

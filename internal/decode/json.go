@@ -53,7 +53,7 @@ func kinds() []string { return []string{"type", "event", "action", "op", "method
 func typeOfObject(v *View, raw json.RawMessage) {
 	o := pick(raw, kinds()...)
 	for _, name := range kinds() {
-		if s, ok := text(o[name]); ok && s != "" {
+		if s, ok := Text(o[name]); ok && s != "" {
 			v.Type = s
 			break
 		}
@@ -124,8 +124,8 @@ func value(raw json.RawMessage) any {
 	return v
 }
 
-// text decodes a JSON string.
-func text(raw json.RawMessage) (string, bool) {
+// Text decodes a JSON string, which must be valid; false if it is another value.
+func Text(raw json.RawMessage) (string, bool) {
 	if len(raw) < 2 || raw[0] != '"' {
 		return "", false
 	}
@@ -139,7 +139,7 @@ func text(raw json.RawMessage) (string, bool) {
 
 // id makes a key of a JSON string or number; "" of anything else.
 func id(raw json.RawMessage) string {
-	if s, ok := text(raw); ok {
+	if s, ok := Text(raw); ok {
 		return s
 	}
 	if len(raw) > 0 && (raw[0] == '-' || raw[0] >= '0' && raw[0] <= '9') {

@@ -55,11 +55,11 @@ func readJSONRPC(m *tape.Message) (View, error) {
 // readCall reads one request, notification or response.
 func readCall(raw json.RawMessage) (View, error) {
 	o := pick(raw, "jsonrpc", "id", "method", "params", "result", "error")
-	if version, _ := text(o["jsonrpc"]); version != "2.0" {
+	if version, _ := Text(o["jsonrpc"]); version != "2.0" {
 		return View{}, errors.New(`not JSON-RPC 2.0: "jsonrpc":"2.0" is missing`)
 	}
 	v := View{Key: id(o["id"]), Value: value(raw)}
-	if method, ok := text(o["method"]); ok {
+	if method, ok := Text(o["method"]); ok {
 		v.Type = "request"
 		if o["id"] == nil {
 			v.Type = "notification"
@@ -83,7 +83,7 @@ func readCall(raw json.RawMessage) (View, error) {
 
 func rpcError(raw json.RawMessage) string {
 	o := pick(raw, "code", "message", "data")
-	said, ok := text(o["message"])
+	said, ok := Text(o["message"])
 	if !ok {
 		return compact(raw)
 	}

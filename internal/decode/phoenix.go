@@ -86,8 +86,8 @@ func parsePush(payload []byte) (*push, error) {
 	}
 	p := &push{ref: id(parts[1]), payload: parts[4]}
 	var hasTopic, hasEvent bool
-	p.topic, hasTopic = text(parts[2])
-	p.event, hasEvent = text(parts[3])
+	p.topic, hasTopic = Text(parts[2])
+	p.event, hasEvent = Text(parts[3])
 	if !hasTopic || !hasEvent {
 		return nil, errors.New("the message has no topic or no event")
 	}

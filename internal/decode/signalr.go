@@ -135,7 +135,7 @@ func readHubJSON(p []byte) (*hubMessage, []byte, error) {
 	if json.Unmarshal(o["type"], &h.kind) != nil {
 		return nil, nil, errors.New("the record has no type")
 	}
-	h.target, _ = text(o["target"])
+	h.target, _ = Text(o["target"])
 	for _, name := range []string{"arguments", "item", "result", "error", "sequenceId"} {
 		if o[name] != nil {
 			h.said = words(h.said, compact(o[name]))

@@ -164,7 +164,7 @@ func socketData(v *View, namespace string, data []byte) error {
 		if len(first) == 0 || kind(first[0]) != "string" && kind(first[0]) != "number" {
 			return errors.New("an event without a name")
 		}
-		name, ok := text(first[0])
+		name, ok := Text(first[0])
 		if !ok {
 			name = string(first[0])
 		}

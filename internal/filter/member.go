@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"slices"
 	"strconv"
-	"unicode/utf8"
 
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/parser"
@@ -102,7 +101,7 @@ func (m *member) of(raw json.RawMessage) (v any) {
 	}
 	found := make(map[string]any, len(m.some))
 	for quoted, value := range decode.Members(raw) {
-		key := name(quoted)
+		key, _ := decode.Text(quoted)
 		if one := m.some[key]; one != nil {
 			found[key] = one.of(value) // of two with the same name the last counts
 		}
@@ -112,23 +111,14 @@ func (m *member) of(raw json.RawMessage) (v any) {
 
 // value decodes valid JSON; the commonest kinds at once.
 func value(raw json.RawMessage) (v any) {
-	switch c := raw[0]; {
-	case c == '"':
-		return name(raw)
-	case c == '-' || c >= '0' && c <= '9':
+	if s, ok := decode.Text(raw); ok {
+		return s
+	}
+	if c := raw[0]; c == '-' || c >= '0' && c <= '9' {
 		if f, err := strconv.ParseFloat(string(raw), 64); err == nil {
 			return f
 		}
 	}
 	_ = json.Unmarshal(raw, &v)
 	return v
-}
-
-// name decodes a string.
-func name(quoted json.RawMessage) (s string) {
-	if inner := quoted[1 : len(quoted)-1]; bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
-		return string(inner)
-	}
-	_ = json.Unmarshal(quoted, &s)
-	return s
 }
