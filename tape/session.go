@@ -3,6 +3,7 @@ package tape
 import (
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -107,3 +108,14 @@ type Response struct {
 
 // Header is one field line, written as [name, value].
 type Header [2]string
+
+// Field is the value of the first header field of a name, whose case does not
+// matter; "" if there is none.
+func Field(headers []Header, name string) string {
+	for _, h := range headers {
+		if strings.EqualFold(h[0], name) {
+			return h[1]
+		}
+	}
+	return ""
+}

@@ -134,7 +134,7 @@ func dialled(s *tape.Session) (server, target string) {
 	if u, err := url.Parse(s.Upstream); err == nil && (u.Scheme == "ws" || u.Scheme == "wss") && u.Host != "" {
 		return u.Scheme + "://" + u.Host, requestURI(u)
 	}
-	host := field(s.Handshake.Request.Headers, "Host")
+	host := tape.Field(s.Handshake.Request.Headers, "Host")
 	if host == "" {
 		host = "localhost"
 	}
@@ -148,15 +148,6 @@ func requestURI(u *url.URL) string {
 		return "/" + strings.TrimPrefix(rest[i:], "/")
 	}
 	return "/"
-}
-
-func field(headers []tape.Header, name string) string {
-	for _, h := range headers {
-		if strings.EqualFold(h[0], name) {
-			return h[1]
-		}
-	}
-	return ""
 }
 
 // ownHeaders are the request's headers that a client does not make by itself, in

@@ -490,7 +490,7 @@ func readMessage(t *tnetstrings) (m message, err error) {
 
 // webSocket reports whether a flow is a WebSocket or one that was refused.
 func (f *flow) webSocket() bool {
-	return f.socket || f.kind == "http" && strings.EqualFold(field(f.request.headers, "Upgrade"), "websocket")
+	return f.socket || f.kind == "http" && strings.EqualFold(tape.Field(f.request.headers, "Upgrade"), "websocket")
 }
 
 // epoch is a time of Python's: seconds since 1970.
@@ -543,7 +543,7 @@ func (f *flow) session() (*tape.Session, error) {
 		if a.at != nil {
 			last = epoch(*a.at)
 		}
-		s.Subprotocol, s.Extensions = field(a.headers, "Sec-WebSocket-Protocol"), field(a.headers, "Sec-WebSocket-Extensions")
+		s.Subprotocol, s.Extensions = tape.Field(a.headers, "Sec-WebSocket-Protocol"), tape.Field(a.headers, "Sec-WebSocket-Extensions")
 	}
 	if f.closed.at != nil {
 		last = epoch(*f.closed.at)

@@ -173,7 +173,7 @@ func responseHead(s *tape.Session) []byte {
 	if status == http.StatusSwitchingProtocols {
 		missing = []tape.Header{{"Upgrade", "websocket"}, {"Connection", "Upgrade"}}
 		if indexOf(headers, "Sec-WebSocket-Accept") < 0 {
-			key := field(s.Handshake.Request.Headers, "Sec-WebSocket-Key")
+			key := tape.Field(s.Handshake.Request.Headers, "Sec-WebSocket-Key")
 			if key == "" {
 				key = madeUpKey
 			}
@@ -187,7 +187,7 @@ func responseHead(s *tape.Session) []byte {
 		}
 	}
 	body := a.Body
-	if strings.EqualFold(field(headers, "Transfer-Encoding"), "chunked") {
+	if strings.EqualFold(tape.Field(headers, "Transfer-Encoding"), "chunked") {
 		missing = nil
 		if len(body) > 0 {
 			body = fmt.Appendf(nil, "%x\r\n%s\r\n", len(body), body)

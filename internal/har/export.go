@@ -184,7 +184,7 @@ func headOf(s *tape.Session) *entryHead {
 		Response: responseHead{
 			Status: s.Status, StatusText: http.StatusText(s.Status), HTTPVersion: "HTTP/1.1", Cookies: []pair{},
 			Headers: pairs(s.Handshake.Response.Headers), Content: bodyOf(&s.Handshake.Response),
-			RedirectURL: field(s.Handshake.Response.Headers, "Location"), HeadersSize: -1, BodySize: len(s.Handshake.Response.Body),
+			RedirectURL: tape.Field(s.Handshake.Response.Headers, "Location"), HeadersSize: -1, BodySize: len(s.Handshake.Response.Body),
 		},
 		Timings: timings{Blocked: -1, DNS: -1, Connect: -1, SSL: -1, Receive: life},
 	}
@@ -205,7 +205,7 @@ func dialled(s *tape.Session) string {
 	if u, err := url.Parse(s.Upstream); err == nil && (u.Scheme == "ws" || u.Scheme == "wss") && u.Host != "" {
 		return s.Upstream
 	}
-	host, path := field(s.Handshake.Request.Headers, "Host"), s.URL
+	host, path := tape.Field(s.Handshake.Request.Headers, "Host"), s.URL
 	if host == "" {
 		host = "localhost"
 	}
@@ -213,15 +213,6 @@ func dialled(s *tape.Session) string {
 		path = "/" + path
 	}
 	return "ws://" + host + path
-}
-
-func field(headers []tape.Header, name string) string {
-	for _, h := range headers {
-		if strings.EqualFold(h[0], name) {
-			return h[1]
-		}
-	}
-	return ""
 }
 
 func pairs(headers []tape.Header) []pair {
@@ -255,7 +246,7 @@ func query(address string) []pair {
 }
 
 func bodyOf(r *tape.Response) contentHead {
-	c := contentHead{Size: len(r.Body), MimeType: field(r.Headers, "Content-Type")}
+	c := contentHead{Size: len(r.Body), MimeType: tape.Field(r.Headers, "Content-Type")}
 	if c.MimeType == "" {
 		c.MimeType = "x-unknown"
 	}
