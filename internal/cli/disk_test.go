@@ -4,57 +4,23 @@ package cli
 
 import (
 	"encoding/base64"
-	"errors"
-	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/wstape/wstape/internal/wstest"
 )
-
-// smallDisk is a file system of a few MiB.
-func smallDisk(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "disk") // short enough for a socket beside the tape
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=6m", "none", dir).CombinedOutput(); err != nil {
-		t.Skipf("SKIP: a small disk cannot be mounted here: %v: %s", err, out)
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
-			t.Errorf("unmount: %v: %s", err, out)
-		}
-	})
-	return dir
-}
-
-// fill leaves no room on the disk that a file is on.
-func fill(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := io.Copy(f, rand.NewChaCha8([32]byte{})); !errors.Is(err, syscall.ENOSPC) {
-		t.Fatalf("the disk does not fill: %v", err)
-	}
-}
 
 // onDisk is a proxy whose tape is on a small disk.
 func onDisk(t *testing.T, policy string) (s *setting, filler string) {
 	t.Helper()
-	dir := smallDisk(t)
+	dir := wstest.SmallDisk(t, 6<<20)
 	config := filepath.Join(t.TempDir(), "wstape.yaml")
 	if err := os.WriteFile(config, []byte("record: {buffer: 1MiB, when_full: "+policy+"}\nlog: {quiet: true}\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -114,7 +80,7 @@ func TestFullDiskHoldsTrafficBack(t *testing.T) {
 	conn := s.dial(t, "/echo")
 	echo(t, conn, "before")
 	s.reads(t, `"text":"before"`, "show", "1", "--json")
-	fill(t, filler)
+	wstest.FillDisk(t, filler)
 	var done atomic.Int64
 	ended := make(chan struct{})
 	go func() { defer close(ended); babble(conn, &done) }()
@@ -159,7 +125,7 @@ func TestFullDiskDoesNotHoldUpTheEnd(t *testing.T) {
 			conn := s.dial(t, "/echo")
 			echo(t, conn, "before")
 			s.reads(t, `"text":"before"`, "show", "1", "--json")
-			fill(t, filler)
+			wstest.FillDisk(t, filler)
 			var done atomic.Int64
 			ended := make(chan struct{})
 			go func() { defer close(ended); babble(conn, &done) }()
@@ -207,8 +173,8 @@ func TestTapeThatIsRemovedIsReportedOnce(t *testing.T) {
 }
 
 func TestFullDiskAtTheStart(t *testing.T) {
-	dir := smallDisk(t)
-	fill(t, filepath.Join(dir, "filler"))
+	dir := wstest.SmallDisk(t, 6<<20)
+	wstest.FillDisk(t, filepath.Join(dir, "filler"))
 	tape := filepath.Join(dir, "t.db")
 	code, rest := start(t, "proxy", "ws://127.0.0.1:1", "--listen", "127.0.0.1:0", "--tape", tape).wait()
 	if text := strings.Join(rest, "\n"); code != exitReach || !strings.Contains(text, "no space left on device; name another tape with --tape, or make room") {

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/wstape/wstape/internal/wstest"
 	"github.com/wstape/wstape/record"
 	"github.com/wstape/wstape/record/boltstore"
 	"github.com/wstape/wstape/tape"
@@ -303,12 +304,12 @@ func TestWriteErrorsLoseNothing(t *testing.T) {
 }
 
 func TestFullDiskLosesNothing(t *testing.T) {
-	dir := smallDisk(t, 4<<20)
+	dir := wstest.SmallDisk(t, 4<<20)
 	filler := filepath.Join(dir, "filler")
 	n := 0
 	survive(t, fault{
 		name: "full disk", says: full.Error(),
-		begin: func() { fill(t, filler) },
+		begin: func() { wstest.FillDisk(t, filler) },
 		end:   func() { must(t, os.Remove(filler)) },
 	}, func() string {
 		if n > 0 {
@@ -322,12 +323,12 @@ func TestFullDiskLosesNothing(t *testing.T) {
 // A new tape for which there is no room leaves nothing behind that would be in
 // the way when there is.
 func TestFullDiskAtTheStart(t *testing.T) {
-	dir := smallDisk(t, 1<<20)
+	dir := wstest.SmallDisk(t, 1<<20)
 	filler, path := filepath.Join(dir, "filler"), filepath.Join(dir, "t.db")
-	fill(t, filler)
+	wstest.FillDisk(t, filler)
 	for _, room := range []int64{0, 4 << 10, 8 << 10, 12 << 10, 16 << 10, 20 << 10} {
 		must(t, os.Truncate(filler, 1<<20-room-(64<<10)))
-		fill(t, filepath.Join(dir, "rest"))
+		wstest.FillDisk(t, filepath.Join(dir, "rest"))
 		must(t, os.Truncate(filepath.Join(dir, "rest"), max(0, 64<<10-room)))
 		_, err := boltstore.Open(path)
 		if err == nil {
