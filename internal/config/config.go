@@ -112,8 +112,8 @@ type Record struct {
 	Enabled  bool          `mapstructure:"enabled"`
 	Flush    time.Duration `mapstructure:"flush"`
 	Buffer   Bytes         `mapstructure:"buffer"`
-	KeyFile  string        `mapstructure:"key_file"`
 	WhenFull string        `mapstructure:"when_full"`
+	KeyFile  string        `mapstructure:"key_file"`
 	Keep     Keep          `mapstructure:"keep"`
 	Redact   Redact        `mapstructure:"redact"`
 }
@@ -137,9 +137,9 @@ type Limits struct {
 	ShutdownTimeout  time.Duration `mapstructure:"shutdown_timeout"`
 	Sessions         int           `mapstructure:"sessions"`
 	Connections      int           `mapstructure:"connections"`
-	Inflate          Bytes         `mapstructure:"inflate"`
 	Message          Bytes         `mapstructure:"message"`
 	Held             Bytes         `mapstructure:"held"`
+	Inflate          Bytes         `mapstructure:"inflate"`
 }
 
 // FieldError is a wrong value and the key that holds it.

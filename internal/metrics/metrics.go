@@ -1,4 +1,4 @@
-// Package metrics gives figures to Prometheus. It knows no other room: what is
+// Package metrics gives figures to Prometheus. It knows nobody who counts: what is
 // counted elsewhere it asks for when it is asked, through a function; what takes
 // time it is told as it happens. Labels come from the configuration and from the
 // code, never from a peer, so that there are only so many series.
