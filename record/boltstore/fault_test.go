@@ -5,7 +5,6 @@ package boltstore_test
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -350,14 +349,6 @@ func TestFullDiskAtTheStart(t *testing.T) {
 // appendTo writes a session that is open.
 func appendTo(s *boltstore.Store, n uint64) error {
 	return s.Append(context.Background(), record.Batch{Entries: []record.Entry{{Session: tape.Session{N: n, State: tape.Open}}}})
-}
-
-// fat writes a session that has ended and said one thing.
-func fat(s *boltstore.Store, n uint64, text string) error {
-	raw := append(binary.AppendUvarint([]byte{0, 0x81, 0}, uint64(len(text))), text...) // a frame of the client's
-	seg := record.Segment{Session: n, Seq: 1, Raw: raw}
-	e := record.Entry{Session: tape.Session{N: n, State: tape.Closed}, Size: seg.End()}
-	return s.Append(context.Background(), record.Batch{Entries: []record.Entry{e}, Segments: []record.Segment{seg}})
 }
 
 func TestFileThatIsCutShortIsAnError(t *testing.T) {

@@ -2,6 +2,7 @@ package boltstore_test
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -198,4 +199,12 @@ func sameSessions(t testing.TB, got record.Reader, want *record.Memory) {
 			t.Errorf("session %d: its stream is not what was recorded", w.N)
 		}
 	}
+}
+
+// fat writes a session that has ended and said one thing.
+func fat(s *boltstore.Store, n uint64, text string) error {
+	raw := append(binary.AppendUvarint([]byte{0, 0x81, 0}, uint64(len(text))), text...) // a frame of the client's
+	seg := record.Segment{Session: n, Seq: 1, Raw: raw}
+	e := record.Entry{Session: tape.Session{N: n, State: tape.Closed}, Size: seg.End()}
+	return s.Append(context.Background(), record.Batch{Entries: []record.Entry{e}, Segments: []record.Segment{seg}})
 }
