@@ -109,6 +109,8 @@ type course struct {
 	staged map[string]*staged // by path
 	gone   map[string]bool    // removed with rm; false: it may have been
 	tags   map[string]string  // by path: the tag that was set last
+	pinned map[string]bool    // by path: it has the tag keep
+	bound  int                // so many sessions were left when others went to keep the tape small; 0: none went
 	diary  lockedBuffer
 }
 
@@ -121,7 +123,7 @@ func robust(t *testing.T, seed uint64, sum *tally) {
 	t.Logf("ROBUST_SEED=%d", seed)
 	dir := t.TempDir()
 	h := &course{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), sum: sum, dir: dir, tape: tapeFile{t, filepath.Join(dir, "t.db")},
-		staged: map[string]*staged{}, gone: map[string]bool{}, tags: map[string]string{}}
+		staged: map[string]*staged{}, gone: map[string]bool{}, tags: map[string]string{}, pinned: map[string]bool{}}
 	up, err := startUpstream()
 	must(t, err)
 	h.up = up
@@ -136,9 +138,29 @@ func robust(t *testing.T, seed uint64, sum *tally) {
 	})
 	for n := 1 + h.rng.IntN(3); n >= 0 && !t.Failed(); n-- {
 		h.live(len(h.staged))
+		if h.rng.IntN(2) == 0 {
+			h.compact()
+		}
 	}
+	h.lookBack()
 	if len(up.lost) > 0 {
 		t.Errorf("the server got what nobody asked for: %q", up.lost)
+	}
+}
+
+// compact gives back the room that is free in the tape.
+func (h *course) compact() {
+	if out, code := h.tape.run("compact"); code != 0 {
+		h.t.Errorf("wstape compact: exit code %d:\n%s", code, out)
+	}
+}
+
+// lookBack holds the sessions of all lives against their histories once more.
+func (h *course) lookBack() {
+	for path, entry := range h.sessions(h.tape.sessions()) {
+		if s := h.staged[path]; !h.t.Failed() {
+			s.life.look(s, entry, s.life.dueAtEnd(), false)
+		}
 	}
 }
 
@@ -253,17 +275,29 @@ func wait(ctx context.Context, d time.Duration) bool {
 // config writes the proxy's configuration.
 func (l *life) config(dir string) string {
 	path := filepath.Join(dir, "wstape.yaml")
+	keep := 0
+	if l.rng.IntN(4) == 0 {
+		keep = 4 + l.rng.IntN(8)
+		l.prunes(keep)
+	}
 	text := fmt.Sprintf(`
-record: {flush: %v, buffer: %s, when_full: %s}
+record: {flush: %v, buffer: %s, when_full: %s, keep: {sessions: %d}}
 limits: {held: %s, close_timeout: 60s}
 script: {timeout: 60s, await_timeout: 60s, on_error: %s}
 routes:
   - {path: %s, upstream: "ws://%s", script: [%s]}
-  - {path: %s, upstream: "ws://%[7]s", script: [%[10]s]}
-`, l.flush, []string{"1MiB", "2MiB", "16MiB"}[l.rng.IntN(3)], map[bool]string{true: "drop", false: "block"}[l.drop],
+  - {path: %s, upstream: "ws://%[8]s", script: [%[11]s]}
+`, l.flush, []string{"1MiB", "2MiB", "16MiB"}[l.rng.IntN(3)], map[bool]string{true: "drop", false: "block"}[l.drop], keep,
 		[]string{"1MiB", "4MiB"}[l.rng.IntN(2)], l.onError, bothScript, l.up.ln.Addr(), l.script, fromClient, l.clientScript())
 	must(l.t, os.WriteFile(path, []byte(text), 0o600))
 	return path
+}
+
+// prunes is told that sessions may go as long as more than n are there.
+func (h *course) prunes(n int) {
+	if h.bound == 0 || n < h.bound {
+		h.bound = n
+	}
 }
 
 // publish writes the next version of the scripts.
@@ -431,15 +465,20 @@ func (p *probe) stop() {
 
 func (p *probe) worst() time.Duration { return time.Duration(p.longest.Load()) }
 
+// dueAtEnd is due, of what the proxy left behind.
+func (l *life) dueAtEnd() func(time.Time) bool {
+	if l.ended {
+		return func(time.Time) bool { return true }
+	}
+	return l.due
+}
+
 // judge looks at the whole tape, which nobody holds.
 func (l *life) judge() {
 	if out, code := l.tape.run("check"); code != 0 {
 		l.t.Errorf("wstape check: exit code %d:\n%s", code, out)
 	}
-	due := l.due
-	if l.ended {
-		due = func(time.Time) bool { return true }
-	}
+	due := l.dueAtEnd()
 	found := l.sessions(l.tape.sessions())
 	for path, s := range l.staged {
 		entry, on := found[path]
@@ -448,7 +487,7 @@ func (l *life) judge() {
 		case on && removed:
 			l.t.Errorf("%s was removed, and is there again", path)
 			continue
-		case !on && tried:
+		case !on && (tried || l.outdated(s) && len(found)+len(l.gone) >= l.bound):
 			continue
 		case !on && s.life != l:
 			if s.there {
@@ -472,6 +511,11 @@ func (l *life) judge() {
 		l.note("seed %d, %d sessions: flush %v, drop %v, told %v, slack %v, script versions %d, paused %v, ended %v after the last barrier",
 			l.seed, len(l.cast), l.flush, l.drop, l.told, l.slack(), l.versions, l.paused, l.end.Sub(l.barrier))
 	}
+}
+
+// outdated reports whether a session may have gone to keep the tape small.
+func (l *life) outdated(s *staged) bool {
+	return l.bound > 0 && !l.pinned[s.path] && (s.life != l || s.act.ends != endStay || s.refused || l.goodbye())
 }
 
 // sessions finds the sessions on the tape by their path.
@@ -545,9 +589,7 @@ func (l *life) commands(ctx context.Context, rng *rand.Rand) {
 				l.tags[e.URL] = value
 			}
 		case 7:
-			if e.State != "open" {
-				l.remove(e, n)
-			}
+			l.tidy(e, n, rng)
 		case 8:
 			l.tail(ctx, rng)
 		}
@@ -556,6 +598,22 @@ func (l *life) commands(ctx context.Context, rng *rand.Rand) {
 
 // unsure forgets a tag that is about to be changed.
 func (l *life) unsure(path string) { delete(l.tags, path) }
+
+// tidy has sessions stay, or go.
+func (l *life) tidy(e session, n string, rng *rand.Rand) {
+	switch {
+	case rng.IntN(3) == 0:
+		if _, ok := l.command("tag", n, "keep"); ok {
+			l.pinned[e.URL] = true
+		}
+	case rng.IntN(4) == 0:
+		left := 5 + rng.IntN(20)
+		l.prunes(left)
+		l.command("prune", "--sessions", strconv.Itoa(left))
+	case e.State != "open" && !l.pinned[e.URL]:
+		l.remove(e, n)
+	}
+}
 
 // remove removes a session; whether one is gone that the proxy's end interrupted
 // cannot be known.
@@ -671,6 +729,7 @@ func (l *life) judgeCommand(cmd *exec.Cmd, args ...string) (out string, ok bool)
 	case code == 0:
 	case slices.Contains([]int{1, 3}, code) && l.over() && !strings.Contains(stderr.String(), "goroutine "):
 	case args[0] == "search" && code == 1, args[0] == "tail" && code == -1:
+	case code == 1 && (l.bound > 0 || args[0] == "prune"): // it has gone meanwhile, or those that are open are too many
 	default:
 		l.t.Errorf("wstape %s: exit code %d: %s", strings.Join(args, " "), code, stderr.String())
 	}
