@@ -1,7 +1,7 @@
 # The commands of this project. `make test` is what CI runs.
 
 GO       ?= go
-FUZZ     ?= 5s
+FUZZ     ?= 3s
 SEEDS    ?= 20
 DURATION ?= 30m
 # Every fuzz target, as PACKAGE:NAME.
