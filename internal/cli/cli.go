@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/wstape/wstape/record"
 )
@@ -92,7 +93,7 @@ func Main(env Env) int {
 	env.whole = cmp.Or(env.whole, wholeMessage)
 	a := &app{Env: env, hard: hard}
 	root := a.root()
-	root.SetArgs(fromEnd(helpFirst(env.Args)))
+	root.SetArgs(fromEnd(root, helpFirst(env.Args)))
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
@@ -129,40 +130,45 @@ func helpFirst(args []string) []string {
 var lastOnes = regexp.MustCompile(`^-[1-9][0-9]*$`)
 
 // fromEnd writes -1 as @-1, which only resolve reads, where a command expects
-// sessions: not after a flag that takes a value, and not among tags.
-func fromEnd(args []string) []string {
-	if !takesSessions(args) {
+// sessions: not as a flag's value, not among tags, and not as what to search for.
+func fromEnd(root *cobra.Command, args []string) []string {
+	cmd, rest, err := root.Find(args)
+	if err != nil || !takesSessions(cmd) {
 		return args
 	}
-	out := slices.Clone(args)
-	for i := 1; i < len(out); i++ {
+	out := append(strings.Fields(cmd.CommandPath())[1:], rest...)
+	words := 0 // that were neither flags nor values of flags
+	for i := len(out) - len(rest); i < len(out); i++ {
+		last := lastOnes.MatchString(out[i])
 		switch {
-		case slices.Contains([]string{"--tape", "--from", "--max-bytes", "--format", "--har-dialect", "--leg", "--out", "--note", "--remove", "--config", "--session", "--key-file", "--filter", "--redact-json", "--redact-text"}, out[i]):
-			i++ // its value
+		case valueFollows(cmd, out[i]):
+			i++
 			continue
-		case strings.HasPrefix(out[i], "--"):
+		case strings.HasPrefix(out[i], "-") && !last:
 			continue
-		case lastOnes.MatchString(out[i]):
+		case last && (words > 0 || cmd.Name() != "search") && (words == 0 || cmd.Name() != "tag"):
 			out[i] = "@" + out[i]
 		}
-		if args[0] == "tag" {
-			break // what follows are tags
-		}
+		words++
 	}
 	return out
 }
 
-// takesSessions reports whether arguments begin with a command whose own are sessions.
-func takesSessions(args []string) bool {
-	switch {
-	case len(args) == 0:
-		return false
-	case args[0] == "script":
-		return len(args) > 1 && args[1] == "run"
-	case args[0] == "replay":
-		return len(args) > 1
+// takesSessions reports whether a command's arguments are sessions, or some of them.
+func takesSessions(cmd *cobra.Command) bool {
+	return slices.Contains([]string{"ls", "show", "search", "rm", "tag", "export", "stats", "diff", "run"}, cmd.Name()) ||
+		cmd.HasParent() && cmd.Parent().Name() == "replay"
+}
+
+// valueFollows reports whether an argument is a flag whose value is the next one.
+func valueFollows(cmd *cobra.Command, arg string) bool {
+	var f *pflag.Flag
+	if name, long := strings.CutPrefix(arg, "--"); long {
+		f = cmd.Flag(name)
+	} else if len(arg) == 2 && arg[0] == '-' {
+		f = cmd.Flags().ShorthandLookup(arg[1:])
 	}
-	return slices.Contains([]string{"ls", "show", "rm", "tag", "export", "stats", "diff"}, args[0])
+	return f != nil && f.NoOptDefVal == ""
 }
 
 const rootHelp = `wstape sits between an app and its WebSocket server, shows every message,

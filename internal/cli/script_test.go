@@ -47,6 +47,7 @@ func TestScriptCommandsExitCodes(t *testing.T) {
 }
 
 func TestSessionsFromTheEndAreNoFlags(t *testing.T) {
+	a := &app{Env: Env{Getenv: func(string) string { return "" }}}
 	for args, want := range map[string]string{
 		"show -1":                                  "show @-1",
 		"script run a.js -1":                       "script run a.js @-1",
@@ -57,8 +58,14 @@ func TestSessionsFromTheEndAreNoFlags(t *testing.T) {
 		"tag -1 -2":                                "tag @-1 -2",
 		"proxy -1":                                 "proxy -1",
 		"export -12 --out -1 --format -1 --from 2": "export @-12 --out -1 --format -1 --from 2",
+		"show -2 --last -1 --full -3":              "show @-2 --last -1 --full @-3",
+		"show --since -1 --since=-1 -1 --view -1":  "show --since -1 --since=-1 @-1 --view -1",
+		"search -1 -C -2 -3 --count -4":            "search -1 -C -2 @-3 --count @-4",
+		"tag --tape -1 -2 --note -3":               "tag --tape -1 @-2 --note -3",
+		"--color never replay server -1 --pace -1": "replay server --color never @-1 --pace -1",
+		"stats -1 --nonsense -2":                   "stats @-1 --nonsense @-2",
 	} {
-		if got := strings.Join(fromEnd(strings.Fields(args)), " "); got != want {
+		if got := strings.Join(fromEnd(a.root(), strings.Fields(args)), " "); got != want {
 			t.Errorf("%s: %s, want %s", args, got, want)
 		}
 	}
