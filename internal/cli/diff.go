@@ -54,7 +54,7 @@ Exit code 0 if they are equal, 1 if they are not, or not all could be compared.`
   wstape diff 3 4 --json | jq -c 'select(.change == "changed").diff'`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return errors.New("diff: name two sessions, each by its number (3), -1 for the last, the beginning of its UUID, or as a cassette or HAR file")
+				return errors.New("diff: name two sessions, each by its number (3), -1 for the last, the beginning of its UUID, or as a cassette, HAR file or mitmproxy dump")
 			}
 			return nil
 		},

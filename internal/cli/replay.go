@@ -33,7 +33,7 @@ func (a *app) replayCommand() *cobra.Command {
 	return cmd
 }
 
-const aRecording = "a recording: sessions of the tape (3, -1, a UUID's beginning), cassette or HAR files"
+const aRecording = "a recording: sessions of the tape (3, -1, a UUID's beginning), or cassettes, HAR files and mitmproxy dumps"
 
 // replayFlags are what replay server and replay client have in common.
 type replayFlags struct {

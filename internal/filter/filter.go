@@ -106,7 +106,7 @@ type session struct {
 	Tags        map[string]string `expr:"tags"`
 }
 
-// Field is a name that expressions may use, for --help filter.
+// Field is a name that expressions may use, for help filter.
 type Field struct{ Name, Type, About string }
 
 // Fields lists what an expression may use.
@@ -351,7 +351,7 @@ func explain(text string, err error, offsets []shift) error {
 		if near := nearest(name, names); near != "" {
 			reason += fmt.Sprintf("; did you mean %q?", near)
 		} else {
-			reason += "; see wstape --help filter"
+			reason += "; see wstape help filter"
 		}
 	}
 	return &Error{Text: text, Column: written(at.Column, offsets) + 1, Reason: reason}

@@ -109,7 +109,7 @@ func TestMistakes(t *testing.T) {
 		`form == "client"`:            {1, `there is no field "form"; did you mean "from"?`},
 		`len > 5 && jsno.x == 1`:      {12, `did you mean "json"?`},
 		`t < 500ms && lenn > 1`:       {14, `did you mean "len"?`},
-		`t < 5s and quux == 1`:        {12, `see wstape --help filter`},
+		`t < 5s and quux == 1`:        {12, `see wstape help filter`},
 		`len >`:                       {5, `unexpected token EOF`},
 		`len + 1`:                     {1, `expected bool`},
 		`from == 5`:                   {6, `mismatched types`},
