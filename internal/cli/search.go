@@ -79,6 +79,7 @@ type searcher struct {
 	limit  int
 	around int // lines before and after what is found
 	found  int
+	long   int // messages of which only the beginnings were looked at
 	out    *bufio.Writer
 	screen bool // a person sees each line as it comes
 	pager  bool // which draws on the terminal itself
@@ -121,6 +122,7 @@ func (a *app) search(ctx context.Context, s *searcher, t *tapeFile, targets []ta
 		}
 	}
 	s.route.meter.clear()
+	a.sayBeyond("search", s.long)
 	interrupted := ctx.Err() != nil && errors.Is(err, context.Canceled)
 	if interrupted {
 		err = nil
@@ -254,6 +256,9 @@ func (s *searcher) session(ctx context.Context, r record.Reader, e *record.Entry
 		}
 		var x seen
 		if m := line.Message; m != nil {
+			if beyond(m, s.whole) {
+				s.long++
+			}
 			x = sight.see(m)
 			x.passes = x.passes && !s.done() && s.period.has(e.Started, line.T) && (s.text == nil || s.has(m))
 		}

@@ -135,6 +135,18 @@ func (a *app) show(ctx context.Context, out *bufio.Writer, at target, o *showOpt
 // bytes may inflate to more than any machine has.
 const wholeMessage = 256 << 20
 
+// beyond reports whether a message is longer than whole, and that much of it was read.
+func beyond(m *tape.Message, whole uint64) bool {
+	return m.Len > whole && uint64(len(m.Payload)) > whole-utf8.UTFMax
+}
+
+// sayBeyond says of how many messages only the beginnings were looked at.
+func (e Env) sayBeyond(where string, long int) {
+	if long > 0 {
+		fmt.Fprintf(e.Stderr, "wstape: %s: %s longer than %s: only their beginnings were looked at\n", safe(where, 200), count(long, "message"), size(e.whole))
+	}
+}
+
 // shower shows the lines of one session.
 type shower struct {
 	options *showOptions
@@ -184,9 +196,7 @@ func (a *app) showLines(ctx context.Context, out *bufio.Writer, at target, o *sh
 			}
 		}
 	}
-	if s.long > 0 {
-		fmt.Fprintf(a.Stderr, "wstape: %s: %s longer than %s: only their beginnings were looked at\n", safe(at.name, 200), count(s.long, "message"), size(a.whole))
-	}
+	a.sayBeyond(at.name, s.long)
 	return s.collapse()
 }
 
@@ -196,7 +206,7 @@ func (s *shower) line(l *tape.Line) error {
 	m := l.Message
 	x := seen{passes: o.lens.filter == nil}
 	if m != nil {
-		if m.Len > s.whole && uint64(len(m.Payload)) > s.whole-utf8.UTFMax {
+		if beyond(m, s.whole) {
 			s.long++
 		}
 		x = s.sight.see(m)

@@ -61,7 +61,7 @@ it or its request is.`,
 			return err
 		}
 		out := bufio.NewWriterSize(a.Stdout, 64<<10)
-		s := &statistics{lens: &l, out: out, paint: a.painter(a.Stdout), columns: width(a.Stdout), json: asJSON, list: len(args) == 0}
+		s := &statistics{lens: &l, out: out, paint: a.painter(a.Stdout), columns: width(a.Stdout), json: asJSON, list: len(args) == 0, whole: a.whole}
 		if len(args) == 0 {
 			for e, err := range record.Sessions(cmd.Context(), t) {
 				if err != nil {
@@ -80,6 +80,7 @@ it or its request is.`,
 		if err := s.finish(); err != nil {
 			return err
 		}
+		a.sayBeyond("stats", s.long)
 		return out.Flush()
 	}
 	return a.paged(cmd, func() bool { return false })
@@ -94,6 +95,8 @@ type statistics struct {
 	json    bool
 	list    bool // of sessions in a line each
 	rows    table
+	whole   uint64 // bytes that are read of a message
+	long    int    // messages of which only the beginnings were looked at
 	total   stats.Summary
 }
 
@@ -106,7 +109,7 @@ func (s *statistics) session(ctx context.Context, at target) error {
 	if e.State == tape.Open {
 		e.Duration = time.Since(e.Started) // so far
 	}
-	sum, err := measure(ctx, s.lens, at, &e.Session)
+	sum, err := s.measure(ctx, at, &e.Session)
 	if err != nil {
 		return err
 	}
@@ -126,19 +129,22 @@ func (s *statistics) session(ctx context.Context, at target) error {
 }
 
 // measure reads a session.
-func measure(ctx context.Context, l *lens, at target, about *tape.Session) (*stats.Summary, error) {
-	sight, err := l.on(about)
+func (s *statistics) measure(ctx context.Context, at target, about *tape.Session) (*stats.Summary, error) {
+	sight, err := s.lens.on(about)
 	if err != nil {
 		return nil, err
 	}
 	c := stats.Collect(about)
-	for line, err := range record.Lines(ctx, at.store, at.n, record.ReadOptions{}) {
+	for line, err := range record.Lines(ctx, at.store, at.n, record.ReadOptions{Keep: s.whole}) {
 		switch {
 		case err != nil:
 			return nil, err
 		case line.Gap != nil:
 			c.Gap(line.T, *line.Gap)
 		case line.Message != nil:
+			if beyond(line.Message, s.whole) {
+				s.long++
+			}
 			x := sight.see(line.Message)
 			c.Message(line.Message, x.view, x.passes)
 		}

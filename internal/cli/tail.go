@@ -44,7 +44,7 @@ since then comes first; with --until it ends by itself.
 		if w.period.since.none() && !w.period.until.none() && w.period.until.at.Before(time.Now()) {
 			return fail(exitUsage, "--until %s is over; --since shows what was recorded before now", w.period.untilText)
 		}
-		w.tape, w.whole = a.openTape(), a.whole
+		w.Env, w.tape = a.Env, a.openTape()
 		defer w.tape.Close()
 		w.out, w.layout = bufio.NewWriterSize(a.Stdout, 64<<10), a.layoutFor(a.Stdout, len(liveBefore))
 		w.layout.views = w.lens.shows(w.layout, w.json)
@@ -61,10 +61,10 @@ since then comes first; with --until it ends by itself.
 
 // tailer follows every session of a tape on one goroutine.
 type tailer struct {
+	Env
 	tape   *tapeFile
 	out    *bufio.Writer
 	layout layout
-	whole  uint64 // bytes that are read of a message
 	json   bool
 	lens   lens
 	times  timeline
@@ -223,6 +223,9 @@ func (w *tailer) print(e *record.Entry, s *tailed, lines iter.Seq2[*tape.Line, e
 		if line.Message == nil {
 			w.event(e, "mark", line.T, line, w.layout.line(line, nil))
 			continue
+		}
+		if beyond(line.Message, w.whole) {
+			w.sayBeyond(fmt.Sprintf("session %d", e.N), 1)
 		}
 		x := s.sight.see(line.Message)
 		if !x.passes {
