@@ -22,6 +22,9 @@ type target struct {
 	name  string // as people should see it
 }
 
+// sessionName is what people call a session of the tape.
+func sessionName(n uint64) string { return fmt.Sprintf("session %d", n) }
+
 // resolve finds the sessions that arguments name: by number (3), from the end
 // (-1), by the beginning of their UUID, or as a cassette, HAR file or mitmproxy dump.
 func (a *app) resolve(ctx context.Context, t *tapeFile, args []string) ([]target, error) {
@@ -43,7 +46,7 @@ func (a *app) resolveOne(ctx context.Context, t *tapeFile, arg string) ([]target
 	if n, err := strconv.ParseUint(arg, 10, 64); err == nil {
 		_, err := t.Session(ctx, n)
 		if err == nil {
-			return []target{{t, n, "session " + arg}}, nil
+			return []target{{t, n, sessionName(n)}}, nil
 		}
 		if !errors.Is(err, record.ErrNotFound) || len(arg) < minPrefix {
 			return nil, notFound(t, arg, err)
@@ -84,7 +87,7 @@ func fromLast(ctx context.Context, t *tapeFile, back string) ([]target, error) {
 		return nil, fail(exitNo, "session -%d is not on the tape %s: it has %s", k, t.path, count(len(numbers), "session"))
 	}
 	n := numbers[len(numbers)-k]
-	return []target{{t, n, fmt.Sprintf("session %d", n)}}, nil
+	return []target{{t, n, sessionName(n)}}, nil
 }
 
 // minPrefix is how much of a UUID must be given.
@@ -111,7 +114,7 @@ func byID(ctx context.Context, t *tapeFile, prefix string) ([]target, error) {
 		return nil, fail(exitNo, "%s: %d sessions on the tape %s have UUIDs that begin so, the first two %s and %s",
 			prefix, len(found), t.path, found[0].ID, found[1].ID)
 	}
-	return []target{{t, found[0].N, fmt.Sprintf("session %d", found[0].N)}}, nil
+	return []target{{t, found[0].N, sessionName(found[0].N)}}, nil
 }
 
 // cassette loads a file with sessions; they are numbered from 1.

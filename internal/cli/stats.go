@@ -67,12 +67,14 @@ it or its request is.`,
 				if err != nil {
 					return err
 				}
-				if err := s.session(cmd.Context(), target{store: t, n: e.N, name: fmt.Sprintf("session %d", e.N)}); err != nil {
+				if err := s.session(cmd.Context(), target{store: t, n: e.N, name: sessionName(e.N)}); err != nil {
 					return err
 				}
 			}
 		}
-		for _, at := range targets {
+		for i, source := range sources(targets) {
+			at := targets[i]
+			at.name = source.Name
 			if err := s.session(cmd.Context(), at); err != nil {
 				return err
 			}
@@ -95,8 +97,9 @@ type statistics struct {
 	json    bool
 	list    bool // of sessions in a line each
 	rows    table
-	whole   uint64 // bytes that are read of a message
-	long    int    // messages of which only the beginnings were looked at
+	whole   uint64   // bytes that are read of a message
+	long    int      // messages of which only the beginnings were looked at
+	names   []string // of the sessions, where people read them: files have sessions of equal numbers
 	total   stats.Summary
 }
 
@@ -113,19 +116,32 @@ func (s *statistics) session(ctx context.Context, at target) error {
 	if err != nil {
 		return err
 	}
-	s.total.Add(sum)
-	switch {
-	case s.json:
+	if s.json {
+		s.total.Add(sum)
 		return s.line(&e.Session, sum)
-	case s.list:
+	}
+	s.name(at, sum)
+	s.total.Add(sum)
+	if s.list {
 		s.row(&e.Session, sum)
 		return nil
 	}
-	head := fmt.Sprintf("%s  %s  %s", at.name, safe(e.URL, 200), stateText(&e.Session))
+	head := fmt.Sprintf("%s  %s  %s", s.names[len(s.names)-1], safe(e.URL, 200), stateText(&e.Session))
 	if err := s.heading(head, sum); err != nil {
 		return err
 	}
 	return s.full(sum)
+}
+
+// name has the places in a summary refer to names instead of numbers.
+func (s *statistics) name(at target, sum *stats.Summary) {
+	for i := range sum.Silences {
+		sum.Silences[i].N = uint64(len(s.names))
+	}
+	for i := range sum.Gaps {
+		sum.Gaps[i].N = uint64(len(s.names))
+	}
+	s.names = append(s.names, safe(at.name, 200))
 }
 
 // measure reads a session.
@@ -270,7 +286,7 @@ func (s *statistics) full(sum *stats.Summary) error {
 		if one {
 			return fmt.Sprintf("%.6f", t.Seconds())
 		}
-		return fmt.Sprintf("%.6f of session %d", t.Seconds(), n)
+		return fmt.Sprintf("%.6f of %s", t.Seconds(), s.names[n])
 	}
 	for i, x := range sum.Silences {
 		name := "silence"
