@@ -20,6 +20,9 @@ const (
 // ReadToken reads the token that those who use the admin side must know. A file
 // that others may read is refused.
 func ReadToken(path string) (string, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // before it is opened: a pipe would be waited for
+		return "", fmt.Errorf("read the token: %s is not a file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return "", fmt.Errorf("read the token: %w", err)
@@ -29,8 +32,6 @@ func ReadToken(path string) (string, error) {
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("read the token: %w", err)
-	case !info.Mode().IsRegular():
-		return "", fmt.Errorf("read the token: %s is not a file", path)
 	case info.Mode().Perm()&0o077 != 0 && runtime.GOOS != "windows":
 		return "", fmt.Errorf("read the token: others may read %s too (mode %04o): chmod 600 %[1]s", path, info.Mode().Perm())
 	}

@@ -375,7 +375,11 @@ func spooled(in io.Reader) (*recordingFile, error) {
 	if err != nil {
 		return nil, fail(exitReach, "%w", err)
 	}
-	r := &recordingFile{Reader: f, name: "-", kind: aHAR, close: []func() error{f.Close, func() error { return os.Remove(f.Name()) }}}
+	unnamed := os.Remove(f.Name()) == nil // at once, so that kill -9 leaves nothing in the clear; not on Windows
+	r := &recordingFile{Reader: f, name: "-", kind: aHAR, close: []func() error{f.Close}}
+	if !unnamed {
+		r.close = append(r.close, func() error { return os.Remove(f.Name()) })
+	}
 	size, err := io.Copy(f, in)
 	if err != nil {
 		r.Close()

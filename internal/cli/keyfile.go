@@ -20,6 +20,10 @@ func readKey(path string) (*record.Key, error) {
 	if path == "" {
 		return nil, nil
 	}
+	// Looked at before it is opened, because a pipe would be waited for, and read once only.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fail(exitUsage, "the tape's key %s is not a file: it is read anew for each look at the tape, so put it into one (mode 600)", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fail(exitReach, "read the tape's key: %w", err)
@@ -29,7 +33,7 @@ func readKey(path string) (*record.Key, error) {
 	if err != nil {
 		return nil, fail(exitReach, "read the tape's key %s: %w", path, err)
 	}
-	if mode := info.Mode(); mode.IsRegular() && mode.Perm()&0o077 != 0 && runtime.GOOS != "windows" {
+	if mode := info.Mode(); mode.Perm()&0o077 != 0 && runtime.GOOS != "windows" {
 		return nil, fail(exitUsage, "the tape's key %s may be read by others (mode %v): chmod 600 %s", path, mode.Perm(), path)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))

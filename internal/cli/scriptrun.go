@@ -602,7 +602,8 @@ func (d *dryRun) keep(ctx context.Context, t *tapeFile, at target, files []strin
 	if err != nil {
 		return 0, err
 	}
-	defer os.Remove(f.Name())
+	_ = os.Remove(f.Name())   // at once, so that kill -9 leaves nothing of an encrypted tape in the clear
+	defer os.Remove(f.Name()) // on Windows, where an open file keeps its name
 	defer f.Close()
 	if err := d.cassette(f, &s); err != nil {
 		return 0, err
