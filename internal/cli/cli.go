@@ -194,11 +194,19 @@ func (a *app) root() *cobra.Command {
 	})
 	a.colour = "auto"
 	root.PersistentFlags().Var(&a.colour, "color", "colours: on a terminal and without NO_COLOR (auto), always or never")
-	root.AddCommand(
-		a.proxyCommand(), a.demoCommand(),
-		a.lsCommand(), a.showCommand(), a.tailCommand(), a.searchCommand(), a.statsCommand(), a.diffCommand(), a.rmCommand(), a.tagCommand(), a.pruneCommand(), a.compactCommand(), a.checkCommand(),
-		a.exportCommand(), a.importCommand(), a.convertCommand(), a.replayCommand(), a.scriptCommand(), a.configCommand(), a.versionCommand(),
-	)
+	group := func(title string, commands ...*cobra.Command) {
+		root.AddGroup(&cobra.Group{ID: title, Title: title + ":"})
+		for _, cmd := range commands {
+			cmd.GroupID = title
+		}
+		root.AddCommand(commands...)
+	}
+	group("Record", a.proxyCommand(), a.demoCommand())
+	group("Look", a.lsCommand(), a.showCommand(), a.tailCommand(), a.searchCommand(), a.statsCommand(), a.diffCommand())
+	group("Replay and rewrite", a.replayCommand(), a.scriptCommand())
+	group("Exchange", a.exportCommand(), a.importCommand(), a.convertCommand())
+	group("Keep", a.tagCommand(), a.rmCommand(), a.pruneCommand(), a.compactCommand(), a.checkCommand())
+	root.AddCommand(a.configCommand(), a.versionCommand())
 	root.AddCommand(&cobra.Command{Use: "filter", Short: "the language of --filter and search", Long: filterHelp()}) // a help topic
 	root.InitDefaultCompletionCmd()
 	wrapUsage(root)

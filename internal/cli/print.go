@@ -284,7 +284,11 @@ func (p painter) openText(s *tape.Session) string {
 
 // closeText says how a session ended.
 func (p painter) closeText(s *tape.Session) string {
-	return fmt.Sprintf("%s %s after %s: %s, %s", p.paint(blue, "ended"), endingText(s), shortDuration(s.Duration),
+	ending := endingText(s)
+	if ending != "" {
+		ending += " "
+	}
+	return fmt.Sprintf("%s %safter %s: %s, %s", p.paint(blue, "ended"), ending, shortDuration(s.Duration),
 		count(s.Frames.Client+s.Frames.Server, "frame"), count(s.Bytes.Client+s.Bytes.Server, "byte"))
 }
 

@@ -206,6 +206,9 @@ var operator = regexp.MustCompile(`==|!=|<|>|&&|\|\||\b(contains|matches|startsW
 
 // what reads what to search for: an expression, or else a text.
 func (s *searcher) what(ctx context.Context, arg string) error {
+	if arg == "" {
+		return fail(exitUsage, "there is nothing to search for in \"\"; wstape show shows everything")
+	}
 	s.lens.filterText = arg
 	err := s.lens.compile(ctx)
 	if err == nil || s.lens.view != "" && s.lens.filter != nil {
