@@ -262,7 +262,7 @@ func TestReadingFromTheMiddle(t *testing.T) {
 			}
 			for _, tape := range []Reader{store, merged(t, store)} {
 				for _, at := range places {
-					got := lines(t, tape, ReadOptions{Offset: at.offset})
+					got := linesOnce(t, tape, ReadOptions{Offset: at.offset, Reuse: true})
 					if len(got) == 0 || !slices.Equal(got, all[len(all)-len(got):]) {
 						t.Fatalf("from %d on: %d lines, which are not the last of %d", at.offset, len(got), len(all))
 					}
@@ -276,7 +276,7 @@ func TestReadingFromTheMiddle(t *testing.T) {
 				t.Errorf("%d windows", n)
 			}
 			end, size := &counting{Reader: store}, store.sessions[1].entry.Size
-			lines(t, end, ReadOptions{Offset: places[len(places)-1].offset})
+			linesOnce(t, end, ReadOptions{Offset: places[len(places)-1].offset})
 			if end.bytes >= int(size) {
 				t.Errorf("all %d bytes are read for what is behind %d", size, places[len(places)-1].offset)
 			}
