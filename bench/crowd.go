@@ -136,7 +136,8 @@ func (b *bench) crowd(busy paced) (string, error) {
 	for _, r := range rows {
 		fmt.Fprintf(&s, "| %s | %.1f | %s | %d | %d |\n", r.what, float64(r.memory)/(1<<20), known(r.goroutines), r.files, r.threads)
 	}
-	fmt.Fprintf(&s, "\nAn idle session takes %.1f KiB. All of them were opened in %.1f s. Memory is what is resident and no file's.\n\n",
+	fmt.Fprintf(&s, "\nAn idle session takes %.1f KiB. All of them were opened in %.1f s. Memory is what is resident and no file's.\n"+
+		"How long a round trip takes depends on what else the machine does.\n\n",
 		float64(rows[1].memory-rows[0].memory)/1024/float64(b.idle), opened.Seconds())
 	fmt.Fprintf(&s, "| busy sessions | p50 µs | p99 µs |\n|---|---|---|\n| alone | %.0f | %.0f |\n| beside the idle ones | %.0f | %.0f |\n\n",
 		alone[p50], alone[p99], crowded[p50], crowded[p99])

@@ -56,7 +56,10 @@ func soak(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	k.every, k.warmUp = max(time.Second, k.length/180), k.length/4
+	if k.length < 3*time.Minute {
+		return fmt.Errorf("-duration %v is all warm-up: soak for 3m at least", k.length)
+	}
+	k.every, k.warmUp = max(time.Second, k.length/180), max(time.Minute, k.length/4)
 	stop, err := k.prepare()
 	if err != nil {
 		return err
