@@ -49,7 +49,7 @@ func TestRobust(t *testing.T) {
 	})
 	t.Logf("%d lives, %d of them killed, %d told to stop; %d sessions, %d frames checked; %d commands beside a running proxy, %d pauses, %d reloads",
 		sum.lives.Load(), sum.kills.Load(), sum.stops.Load(), sum.sessions.Load(), sum.frames.Load(), sum.commands.Load(), sum.pauses.Load(), sum.reloads.Load())
-	if sum.sessions.Load() == 0 || sum.frames.Load() == 0 || sum.kills.Load() == 0 {
+	if sum.sessions.Load() == 0 || sum.frames.Load() == 0 || sum.lives.Load() > 20 && sum.kills.Load() == 0 {
 		t.Error("nothing was tested")
 	}
 }
@@ -136,7 +136,11 @@ func robust(t *testing.T, seed uint64, sum *tally) {
 			must(t, os.CopyFS(filepath.Join(keep, fmt.Sprintf("%d-%d", seed, time.Now().Unix())), os.DirFS(dir)))
 		}
 	})
-	for n := 1 + h.rng.IntN(3); n >= 0 && !t.Failed(); n-- {
+	more := 1 + h.rng.IntN(3)
+	if os.Getenv("ROBUST_SEED") == "" && os.Getenv("ROBUST_SEEDS") == "" {
+		more = 1 // make test has not the time
+	}
+	for n := more; n >= 0 && !t.Failed(); n-- {
 		h.live(len(h.staged))
 		if h.rng.IntN(2) == 0 {
 			h.compact()
