@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -96,10 +97,13 @@ func (a *app) demoGreeting(s *service) {
 
 // self is how this program is called from a shell here.
 func self() string {
-	if _, err := exec.LookPath("wstape"); err != nil {
-		return "go run ."
+	if _, err := exec.LookPath("wstape"); err == nil {
+		return "wstape"
 	}
-	return "wstape"
+	if path, err := os.Executable(); err == nil && !strings.Contains(path, "go-build") { // where go run puts it
+		return path
+	}
+	return "go run ."
 }
 
 // startDemoServer serves the demo's upstream on a free port.
