@@ -20,7 +20,7 @@ import (
 // onDisk is a proxy whose tape is on a small disk.
 func onDisk(t *testing.T, policy string) (s *setting, filler string) {
 	t.Helper()
-	dir := wstest.SmallDisk(t, 6<<20)
+	dir := wstest.SmallDisk(t, 32<<20) // of which a test that goes on when there is room again does not fill the rest
 	config := filepath.Join(t.TempDir(), "wstape.yaml")
 	if err := os.WriteFile(config, []byte("record: {buffer: 1MiB, when_full: "+policy+"}\nlog: {quiet: true}\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func TestTapeThatIsRemovedIsReportedOnce(t *testing.T) {
 }
 
 func TestFullDiskAtTheStart(t *testing.T) {
-	dir := wstest.SmallDisk(t, 6<<20)
+	dir := wstest.SmallDisk(t, 32<<20) // of which a test that goes on when there is room again does not fill the rest
 	wstest.FillDisk(t, filepath.Join(dir, "filler"))
 	tape := filepath.Join(dir, "t.db")
 	code, rest := start(t, "proxy", "ws://127.0.0.1:1", "--listen", "127.0.0.1:0", "--tape", tape).wait()
