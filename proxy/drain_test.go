@@ -140,12 +140,7 @@ func TestStats(t *testing.T) {
 	bye(client, server)
 	r.ended(1)
 
-	refused := r.dial()
-	refused.WriteString(wstest.Request("/"))
-	up := r.upstream.Accept()
-	up.ReadHead()
-	up.WriteString("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
-	refused.ReadHead()
+	r.forbid("/")
 	r.ended(2)
 
 	s := r.proxy.Stats()

@@ -44,12 +44,7 @@ func TestEachLineAboutASessionHasItsNumber(t *testing.T) {
 	bye(client, server)
 	r.ended(1)
 
-	refused := r.dial()
-	refused.WriteString(wstest.Request("/secret?token=sesame"))
-	up := r.upstream.Accept()
-	up.ReadHead()
-	up.WriteString("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
-	refused.ReadHead()
+	r.forbid("/secret?token=sesame")
 	r.ended(2)
 	r.cut() // after which everything has been told
 

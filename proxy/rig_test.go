@@ -225,6 +225,17 @@ func (r *rig) open(fields ...string) (client, server *wstest.Peer) {
 	return client, server
 }
 
+// forbid has the upstream refuse a client's handshake.
+func (r *rig) forbid(target string) {
+	r.t.Helper()
+	client := r.dial()
+	client.WriteString(wstest.Request(target))
+	server := r.upstream.Accept()
+	server.ReadHead()
+	server.WriteString("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+	client.ReadHead()
+}
+
 // ended waits until a session has come to its end.
 func (r *rig) ended(n uint64) record.Entry {
 	r.t.Helper()
