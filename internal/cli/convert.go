@@ -195,7 +195,7 @@ func allOf(ctx context.Context, t *tapeFile) (out []target, err error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, target{t, e.N, sessionName(e.N)})
+		out = append(out, target{store: t, n: e.N, name: sessionName(e.N)})
 	}
 	if len(out) == 0 {
 		return nil, fail(exitNo, "the tape %s has no sessions", t.path)

@@ -19,7 +19,7 @@ func (a *app) onTape(ctx context.Context, t *tapeFile, args []string) ([]target,
 		return nil, err
 	}
 	for _, at := range targets {
-		if at.store != record.Reader(t) {
+		if at.file != "" {
 			return nil, fail(exitUsage, "%s is a cassette: edit it with a text editor, or import it first", at.name)
 		}
 	}

@@ -56,7 +56,7 @@ func (p *part) of(ctx context.Context, targets []target) ([]target, error) {
 		if err != nil {
 			return nil, fmt.Errorf("take a part of %s: %w", at.name, err)
 		}
-		out = append(out, target{memory, numbers[0], at.name})
+		out = append(out, target{memory, numbers[0], at.name, at.file})
 	}
 	return out, nil
 }

@@ -251,7 +251,7 @@ func sources(targets []target) (out []replay.Source) {
 	}
 	for _, at := range targets {
 		name := at.name
-		if _, isTape := at.store.(*tapeFile); !isTape && several[at.store] > 1 {
+		if at.file != "" && several[at.store] > 1 {
 			name = fmt.Sprintf("%s, session %d", at.name, at.n)
 		}
 		out = append(out, replay.Source{Reader: at.store, N: at.n, Name: name})

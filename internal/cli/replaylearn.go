@@ -68,7 +68,7 @@ its sessions, all else in the file stays as it is. With --out, into a copy.`,
 			return fail(exitUsage, "learn from %s and %s: %w", args[0], args[1], err)
 		}
 		found := a.sayLearned(learned)
-		_, onTape := targets[0].store.(*tapeFile)
+		onTape := targets[0].file == ""
 		switch {
 		case printOnly:
 			return nil

@@ -589,7 +589,7 @@ func (d *dryRun) keep(ctx context.Context, t *tapeFile, at target, files []strin
 	}
 	s := d.session
 	source := at.name
-	if at.store == record.Reader(t) {
+	if at.file == "" {
 		source += " of " + t.path
 	}
 	tags := map[string]string{}

@@ -3,7 +3,9 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +40,7 @@ soon as it is; Ctrl-C leaves it at that. Exit code 1 if nothing is found.
 	a.tapeFlag(cmd)
 	fs := cmd.Flags()
 	fs.StringVar(&s.lens.view, "view", "", "take messages for this `PROTOCOL`, where the expression asks for view or latency (default auto)")
-	fs.BoolVar(&s.json, "json", false, "one JSON object a line, as show --json writes them, with the session's number as n")
+	fs.BoolVar(&s.json, "json", false, "one JSON object a line, as show --json writes them, with the session's number as n, and its file")
 	fs.IntVar(&s.limit, "limit", 0, "stop after this many; 0 finds all")
 	fs.BoolVar(&s.count, "count", false, "say only how many there are")
 	fs.IntVarP(&s.around, "context", "C", 0, "show this many `LINES` before and after each, too, without a session's number")
@@ -84,6 +86,11 @@ type searcher struct {
 	screen bool // a person sees each line as it comes
 	pager  bool // which draws on the terminal itself
 	route  route
+
+	several bool   // the sessions are in more than one place
+	place   string // where this one is: a file, or the tape
+	member  string // that says so in JSON, "" on the tape
+	named   string // the place that what was found last was said to be in
 }
 
 func (s *searcher) check() error {
@@ -110,8 +117,15 @@ func (a *app) search(ctx context.Context, s *searcher, t *tapeFile, targets []ta
 		err = s.tape(ctx, on)
 	}
 	for _, at := range targets {
+		s.several = s.several || at.file != targets[0].file
+	}
+	for _, at := range targets {
 		if at.store == record.Reader(t) {
 			at.store = on
+		}
+		if s.place, s.member = cmp.Or(at.file, t.path), ""; at.file != "" {
+			file, _ := json.Marshal(at.file) // a string
+			s.member = fmt.Sprintf(`"file":%s,`, tape.EscapeJSON(file))
 		}
 		var e record.Entry
 		if e, err = at.store.Session(ctx, at.n); err == nil {
@@ -298,9 +312,10 @@ type vicinity struct {
 func (v *vicinity) line(line *tape.Line, x *seen) error {
 	switch {
 	case x.passes:
-		if v.around > 0 && v.missed && v.found > 1 {
+		if v.around > 0 && v.missed && v.found > 1 && (!v.several || v.named == v.place) {
 			v.before = append([]string{"--\n"}, v.before...)
 		}
+		v.say()
 		for _, text := range v.before {
 			if _, err := v.out.WriteString(text); err != nil {
 				return err
@@ -323,12 +338,25 @@ func (v *vicinity) line(line *tape.Line, x *seen) error {
 	return nil
 }
 
+// say names the place of what is found next, if there are several. An error is
+// found again by the next write.
+func (s *searcher) say() {
+	if !s.several || s.json || s.named == s.place {
+		return
+	}
+	if s.named != "" {
+		_ = s.out.WriteByte('\n')
+	}
+	s.named = s.place
+	_, _ = fmt.Fprintln(s.out, s.layout.paint.paint(blue, safe(s.place, 200)))
+}
+
 // print writes a line: what was found with its session's number.
 func (s *searcher) print(out io.Writer, of *tape.Session, line *tape.Line, x *seen) error {
 	if s.json {
 		text, err := viewJSON(line, x)
 		if err == nil {
-			_, err = fmt.Fprintf(out, `{"n":%d,%s`, of.N, text[1:])
+			_, err = fmt.Fprintf(out, `{%s"n":%d,%s`, s.member, of.N, text[1:])
 		}
 		return err
 	}

@@ -20,6 +20,7 @@ type target struct {
 	store record.Reader
 	n     uint64
 	name  string // as people should see it
+	file  string // that it was read from, "" on a tape
 }
 
 // sessionName is what people call a session of the tape.
@@ -46,7 +47,7 @@ func (a *app) resolveOne(ctx context.Context, t *tapeFile, arg string) ([]target
 	if n, err := strconv.ParseUint(arg, 10, 64); err == nil {
 		_, err := t.Session(ctx, n)
 		if err == nil {
-			return []target{{t, n, sessionName(n)}}, nil
+			return []target{{store: t, n: n, name: sessionName(n)}}, nil
 		}
 		if !errors.Is(err, record.ErrNotFound) || len(arg) < minPrefix {
 			return nil, notFound(t, arg, err)
@@ -87,7 +88,7 @@ func fromLast(ctx context.Context, t *tapeFile, back string) ([]target, error) {
 		return nil, fail(exitNo, "session -%d is not on the tape %s: it has %s", k, t.path, count(len(numbers), "session"))
 	}
 	n := numbers[len(numbers)-k]
-	return []target{{t, n, sessionName(n)}}, nil
+	return []target{{store: t, n: n, name: sessionName(n)}}, nil
 }
 
 // minPrefix is how much of a UUID must be given.
@@ -114,7 +115,7 @@ func byID(ctx context.Context, t *tapeFile, prefix string) ([]target, error) {
 		return nil, fail(exitNo, "%s: %d sessions on the tape %s have UUIDs that begin so, the first two %s and %s",
 			prefix, len(found), t.path, found[0].ID, found[1].ID)
 	}
-	return []target{{t, found[0].N, sessionName(found[0].N)}}, nil
+	return []target{{store: t, n: found[0].N, name: sessionName(found[0].N)}}, nil
 }
 
 // cassette loads a file with sessions; they are numbered from 1.
@@ -146,7 +147,7 @@ func (a *app) loaded(ctx context.Context, path string, kind recordingKind, flags
 	}
 	var out []target
 	for _, n := range numbers {
-		out = append(out, target{memory, n, path})
+		out = append(out, target{memory, n, path, path})
 	}
 	return slices.Clip(out), nil
 }

@@ -118,7 +118,7 @@ func (s *statistics) session(ctx context.Context, at target) error {
 	}
 	if s.json {
 		s.total.Add(sum)
-		return s.line(&e.Session, sum)
+		return s.line(&e.Session, at.file, sum)
 	}
 	s.name(at, sum)
 	s.total.Add(sum)
@@ -168,14 +168,15 @@ func (s *statistics) measure(ctx context.Context, at target, about *tape.Session
 	return c.Summary(), nil
 }
 
-// line writes a session as a line of JSON.
-func (s *statistics) line(about *tape.Session, sum *stats.Summary) error {
+// line writes a session, of a file or of the tape, as a line of JSON.
+func (s *statistics) line(about *tape.Session, file string, sum *stats.Summary) error {
 	head, err := json.Marshal(struct {
+		File  string     `json:"file,omitempty"`
 		N     uint64     `json:"n"`
 		ID    tape.ID    `json:"id"`
 		URL   string     `json:"url"`
 		State tape.State `json:"state"`
-	}{about.N, about.ID, about.URL, about.State})
+	}{file, about.N, about.ID, about.URL, about.State})
 	if err != nil {
 		return err
 	}
