@@ -54,6 +54,9 @@ func WriteCassette(ctx context.Context, w io.Writer, r Reader, n uint64) error {
 	return out.Flush()
 }
 
+// ErrNotACassette means that something else stands where a cassette begins.
+var ErrNotACassette = errors.New(`not a cassette, whose first line is {"wstape":1,"session":{…}}`)
+
 // CassetteError is a mistake in a cassette and where it stands. Column is 0
 // when it is the line as a whole.
 type CassetteError struct {
@@ -91,7 +94,7 @@ func ReadCassette(ctx context.Context, in io.Reader, w Writer) ([]uint64, error)
 		}
 	}
 	if c.session == nil && len(c.numbers) == 0 {
-		return nil, errors.New("there is no session in it: the first line of a cassette is {\"wstape\":1,\"session\":{…}}")
+		return nil, fmt.Errorf("%w: there is no session in it", ErrNotACassette)
 	}
 	err := c.finish()
 	return c.numbers, err
@@ -117,6 +120,9 @@ func locate(err error, line int, text []byte) error {
 	switch {
 	case errors.As(err, &syntax):
 		column = base + int(syntax.Offset)
+		if column >= len(bytes.TrimRight(text, "\r\n")) && inner.error == nil {
+			err = fmt.Errorf("the line is cut off: %w", err)
+		}
 	case errors.As(err, &wrong):
 		column = base + int(wrong.Offset)
 	default:
@@ -160,7 +166,11 @@ func (c *cassetteReader) line(text []byte) error {
 		Version *int            `json:"wstape"`
 		Session json.RawMessage `json:"session"`
 	}
-	if err := json.Unmarshal(text, &head); err != nil {
+	err := json.Unmarshal(text, &head)
+	switch {
+	case c.session == nil && head.Version == nil && (err == nil || !bytes.HasPrefix(text, []byte(`{"wstape"`))):
+		return ErrNotACassette
+	case err != nil:
 		return err
 	}
 	if head.Version != nil {
@@ -172,9 +182,6 @@ func (c *cassetteReader) line(text []byte) error {
 			err = innerError{err, bytes.Index(text, head.Session)}
 		}
 		return err
-	}
-	if c.session == nil {
-		return errors.New("a message before the first session: the first line of a cassette is {\"wstape\":1,\"session\":{…}}")
 	}
 	line := tape.Line{T: c.t}
 	if err := json.Unmarshal(text, &line); err != nil {

@@ -214,9 +214,12 @@ func TestMistakeInACassetteIsLocated(t *testing.T) {
 		{"wrong type in the session", `{"wstape":1,"session":{"url":7}}`, 1, 30, "number"},
 		{"unknown value", head + `{"from":"client","op":"txet","text":"a"}`, 2, 23, `op "txet"`},
 		{"no sender", head + `{"text":"a"}`, 2, 0, `"from"`},
-		{"no session", `{"from":"client","text":"a"}`, 1, 0, "before the first session"},
+		{"no session", `{"from":"client","text":"a"}`, 1, 0, "not a cassette"},
+		{"not JSON at all", "To whom it may concern", 1, 0, "not a cassette"},
+		{"no version", `{"wstape":null}`, 1, 2, "not a cassette"},
+		{"not JSON, but meant to be", `{"wstape":1,"session":{]}`, 1, 24, "invalid character"},
 		{"newer", `{"wstape":2,"session":{}}`, 1, 0, "cassette version 2"},
-		{"cut short", head + `{"from":"client","te`, 2, 20, "unexpected end"},
+		{"cut short", head + `{"from":"client","te`, 2, 20, "the line is cut off: unexpected end"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := ReadCassette(t.Context(), strings.NewReader(c.text), NewMemory())

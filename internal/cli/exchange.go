@@ -417,7 +417,10 @@ func (a *app) readRecording(ctx context.Context, in *recordingFile, w record.Wri
 	var warnings []string
 	switch in.kind {
 	case aCassette:
-		return record.ReadCassette(ctx, in, w)
+		numbers, err = record.ReadCassette(ctx, in, w)
+		if errors.Is(err, record.ErrNotACassette) {
+			err = fmt.Errorf("%w; HAR files and mitmproxy dumps are read, too", err)
+		}
 	case aHAR:
 		numbers, warnings, err = har.Import(ctx, in.har, w, redact)
 	default:

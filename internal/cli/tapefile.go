@@ -78,7 +78,10 @@ func (t *tapeFile) direct(write bool, f func(record.Store) error) (err error) {
 		return err
 	}
 	t.removeStaleSocket()
-	return errors.Join(f(s), s.Close())
+	if err := f(s); err != nil {
+		return errors.Join(err, s.Abandon())
+	}
+	return s.Close()
 }
 
 // removeStaleSocket removes a socket that nobody answers on, beside a file that
@@ -212,9 +215,17 @@ func (t *tapeFile) Delete(ctx context.Context, numbers ...uint64) error {
 }
 
 // whole runs f while the tape is held throughout, for what must not be
-// interleaved with another process.
+// interleaved with another process. If f fails, the session that it had begun and
+// not ended goes again.
 func (t *tapeFile) whole(ctx context.Context, f func(record.Store) error) error {
-	return t.do(ctx, true, f)
+	return t.do(ctx, true, func(s record.Store) error {
+		d := &draft{s, map[uint64]record.Entry{}}
+		err := f(d)
+		if err != nil {
+			err = errors.Join(err, d.undo(context.WithoutCancel(ctx)))
+		}
+		return err
+	})
 }
 
 // keyOf returns the key of a tape's pseudonyms, nil if it has none of its own.
@@ -222,6 +233,8 @@ func keyOf(ctx context.Context, s any) (key []byte, err error) {
 	switch s := s.(type) {
 	case *tapeFile:
 		err = s.do(ctx, false, func(s record.Store) error { key, err = keyOf(ctx, s); return err })
+	case *draft:
+		return keyOf(ctx, s.Store)
 	case *remote.Client:
 		return s.Key(ctx)
 	case *boltstore.Store:

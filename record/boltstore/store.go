@@ -30,6 +30,7 @@ type Store struct {
 	db       *bbolt.DB
 	file     *os.File // bbolt's own: what is at path may be another one by now
 	readOnly bool
+	made     bool // there was no file before
 	sealer   *record.Sealer
 	changes  record.Changes
 	key      []byte
@@ -178,6 +179,7 @@ func tryOpen(path string, readOnly bool, patience time.Duration, opts []Option) 
 		}
 		return nil, err
 	}
+	s.made = fresh && made
 	return s, nil
 }
 
@@ -405,6 +407,15 @@ func (s *Store) Close() error {
 		err = errors.Join(s.write(record.Batch{}, mergeAll), s.trim())
 	}
 	return errors.Join(err, s.closeFile())
+}
+
+// Abandon is Close for who failed at what the tape was opened for: if Open made it
+// and it has no session, it goes again, where the system removes open files.
+func (s *Store) Abandon() error {
+	if u, err := s.Usage(context.Background()); s.made && err == nil && u.Sessions == 0 {
+		_ = os.Remove(s.path) // while the lock is held: who waits for it makes a new one
+	}
+	return s.Close()
 }
 
 // trim gives back the room that the file grew by in advance.
