@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -193,42 +192,6 @@ func (a *app) write(ctx context.Context, w io.Writer, f format, targets []target
 		return fail(exitNo, "export --format %s: %w", f, err)
 	} else if err != nil {
 		return fmt.Errorf("export: %w", err)
-	}
-	return nil
-}
-
-// reason is what an error says without the path of a temporary file.
-func reason(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		return p.Err
-	}
-	return err
-}
-
-// writeWhole writes a file so that nobody ever sees half of it.
-func writeWhole(path string, mode os.FileMode, write func(io.Writer) error) error {
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		return fail(exitReach, "write %s: it is a directory; name a file in it", path)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".wstape-*")
-	if err != nil {
-		return fail(exitReach, "write %s: %w; is its directory there, and may you write to it?", path, reason(err))
-	}
-	defer os.Remove(f.Name())
-	if err := write(f); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Chmod(mode); err != nil {
-		f.Close()
-		return fail(exitReach, "write %s: %w", path, err)
-	}
-	if err := f.Close(); err != nil {
-		return fail(exitReach, "write %s: %w", path, err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return fail(exitReach, "write %s: %w", path, err)
 	}
 	return nil
 }

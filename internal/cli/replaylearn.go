@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -133,13 +132,6 @@ func writeRuled(ctx context.Context, w io.Writer, targets []target, l *replay.Le
 
 // ruleCassette writes a cassette file with rules in its sessions' lines.
 func ruleCassette(from, to string, l *replay.Learned) error {
-	mode := os.FileMode(0o644)
-	if real, err := filepath.EvalSymlinks(to); err == nil {
-		to = real // the file is to be replaced, not the link to it
-	}
-	if info, err := os.Stat(to); err == nil {
-		mode = info.Mode().Perm()
-	}
 	text, err := os.ReadFile(from)
 	if err != nil {
 		return fail(exitReach, "%w", err)
@@ -148,7 +140,7 @@ func ruleCassette(from, to string, l *replay.Learned) error {
 	if err != nil {
 		return fail(exitReach, "put the rules into %s: %w", from, err)
 	}
-	return writeWhole(to, mode, func(w io.Writer) error {
+	return writeWhole(to, 0o644, func(w io.Writer) error {
 		_, err := w.Write(ruled)
 		return err
 	})

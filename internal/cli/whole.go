@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"crypto/rand"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// writeWhole writes a file so that nobody ever sees half of it, not even after a
+// power failure. A new one has the mode, as far as the umask allows, and one that
+// is replaced keeps its own. Pipes and devices, such as /dev/stdout, are written to.
+func writeWhole(path string, mode os.FileMode, write func(io.Writer) error) error {
+	there, err := os.Stat(path)
+	switch {
+	case err != nil: // it is new
+	case there.IsDir():
+		return fail(exitReach, "write %s: it is a directory; name a file in it", path)
+	case !there.Mode().IsRegular() || strings.HasPrefix(path, "/dev/"):
+		return writeInto(path, write)
+	}
+	target := path
+	if there != nil {
+		mode = there.Mode().Perm()
+		if target, err = filepath.EvalSymlinks(path); err != nil {
+			return fail(exitReach, "write %s: %w", path, reason(err))
+		}
+	}
+	temporary := filepath.Join(filepath.Dir(target), ".wstape-"+rand.Text())
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return fail(exitReach, "write %s: %w; is its directory there, and may you write to it?", path, reason(err))
+	}
+	defer os.Remove(temporary)
+	if err := write(f); err != nil {
+		f.Close()
+		return err
+	}
+	if there != nil {
+		err = f.Chmod(mode) // without the umask
+	}
+	// Without Sync a power failure can leave an empty file in the place of the old one.
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fail(exitReach, "write %s: %w", path, reason(err))
+	}
+	if err := os.Rename(temporary, target); err != nil {
+		return fail(exitReach, "write %s: %w", path, reason(err))
+	}
+	return nil
+}
+
+// writeInto writes to what is there and stays.
+func writeInto(path string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return fail(exitReach, "write %s: %w", path, reason(err))
+	}
+	if err := write(f); err != nil {
+		f.Close()
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return fail(exitReach, "write %s: %w", path, reason(err))
+	}
+	return nil
+}
+
+// reason is what an error says without the path of a temporary file.
+func reason(err error) error {
+	var p *fs.PathError
+	var l *os.LinkError
+	switch {
+	case errors.As(err, &p):
+		return p.Err
+	case errors.As(err, &l):
+		return l.Err
+	}
+	return err
+}
