@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"regexp"
 	"time"
 
@@ -80,7 +81,10 @@ func ReadCassette(ctx context.Context, in io.Reader, w Writer) ([]uint64, error)
 	c := &cassetteReader{ctx: ctx, w: w}
 	lines := bufio.NewReaderSize(in, 64<<10)
 	for number := 1; ; number++ {
-		text, err := lines.ReadBytes('\n')
+		text, err := readLine(lines, c.longest())
+		if err == errLong {
+			return c.numbers, &CassetteError{Line: number, Err: err}
+		}
 		if err != nil && err != io.EOF {
 			return c.numbers, err
 		}
@@ -98,6 +102,35 @@ func ReadCassette(ctx context.Context, in io.Reader, w Writer) ([]uint64, error)
 	}
 	err := c.finish()
 	return c.numbers, err
+}
+
+// The longest lines that are read: a message may be as long as a frame that is
+// recorded, what is no cassette may have no line at all.
+const (
+	maxLine      = math.MaxInt32
+	maxFirstLine = 64 << 20
+)
+
+func (c *cassetteReader) longest() int {
+	if c.taken == nil { // no session has begun
+		return maxFirstLine
+	}
+	return maxLine
+}
+
+var errLong = errors.New("the line is too long for one of a cassette")
+
+// readLine reads up to and including the next line feed.
+func readLine(in *bufio.Reader, most int) (line []byte, err error) {
+	for {
+		part, err := in.ReadSlice('\n')
+		if len(part) > most-len(line) {
+			return nil, errLong
+		}
+		if line = append(line, part...); err != bufio.ErrBufferFull {
+			return line, err
+		}
+	}
 }
 
 // firstQuoted is what an error is about.

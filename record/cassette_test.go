@@ -240,6 +240,18 @@ func TestMistakeInACassetteIsLocated(t *testing.T) {
 	}
 }
 
+// endless is a file that never ends, nor has a line.
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+func TestEndlessLine(t *testing.T) {
+	numbers, err := ReadCassette(t.Context(), endless{}, NewMemory())
+	if err == nil || len(numbers) > 0 || !strings.Contains(err.Error(), "line 1: the line is too long") {
+		t.Errorf("%d, %v", numbers, err)
+	}
+}
+
 func TestSessionsBeforeAMistakeAreWhole(t *testing.T) {
 	const one = `{"wstape":1,"session":{}}` + "\n" + `{"from":"client","text":"a"}` + "\n"
 	m := NewMemory()

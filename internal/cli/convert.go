@@ -205,7 +205,7 @@ func allOf(ctx context.Context, t *tapeFile) (out []target, err error) {
 
 // fillTape reads a file straight into a tape.
 func (a *app) fillTape(ctx context.Context, c conversion) error {
-	in, err := a.openRecording(c.in, c.kind)
+	in, err := a.openRecording(ctx, c.in, c.kind)
 	if err != nil {
 		return err
 	}

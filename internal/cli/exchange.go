@@ -227,7 +227,7 @@ messages.`,
 		t := a.openTape()
 		defer t.Close()
 		for _, path := range args {
-			in, err := a.openRecording(path, "")
+			in, err := a.openRecording(cmd.Context(), path, "")
 			if err != nil {
 				return err
 			}
@@ -291,21 +291,30 @@ func (f *recordingFile) Close() {
 
 // openRecording opens a file with sessions, "-" being standard input; a kind of ""
 // is looked up.
-func (a *app) openRecording(path string, kind recordingKind) (*recordingFile, error) {
+func (a *app) openRecording(ctx context.Context, path string, kind recordingKind) (*recordingFile, error) {
 	if path == "-" {
-		in := bufio.NewReader(a.Stdin)
-		head, _ := in.Peek(sniffed)
-		if kind == "" {
-			kind = kindOf("", head)
-		}
-		if kind == aHAR {
-			return spooled(in)
-		}
-		return &recordingFile{Reader: in, name: path, kind: kind}, nil
+		return streamed(patient(ctx, a.Stdin), path, kind)
 	}
-	f, err := os.Open(path)
+	f, err := within(ctx, func() (*os.File, error) { return os.Open(path) })
+	if errors.Is(err, errInterrupted) {
+		return nil, fail(exitReach, "open %s: %w: nobody writes to it", path, err)
+	}
 	if err != nil {
 		return nil, fail(exitReach, "%w", err)
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, fail(exitReach, "%w", err)
+	}
+	if !info.Mode().IsRegular() && !info.IsDir() {
+		r, err := streamed(patient(ctx, f), path, kind)
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		r.close = append(r.close, f.Close)
+		return r, nil
 	}
 	if kind == "" {
 		head := make([]byte, sniffed)
@@ -315,11 +324,6 @@ func (a *app) openRecording(path string, kind recordingKind) (*recordingFile, er
 	r := &recordingFile{Reader: f, name: path, kind: kind, close: []func() error{f.Close}}
 	if kind != aHAR {
 		return r, nil
-	}
-	info, err := f.Stat()
-	if err != nil {
-		r.Close()
-		return nil, fail(exitReach, "%w", err)
 	}
 	r.har = har.Source{ReaderAt: f, Size: info.Size()}
 	if root, err := os.OpenRoot(filepath.Dir(path)); err == nil { // a root: no name and no link leads out of it
@@ -332,21 +336,34 @@ func (a *app) openRecording(path string, kind recordingKind) (*recordingFile, er
 // sniffed is how much of a file is looked at to see what it is.
 const sniffed = 64
 
+// streamed reads a file with sessions that cannot be read twice.
+func streamed(from io.Reader, name string, kind recordingKind) (*recordingFile, error) {
+	in := bufio.NewReader(from)
+	head, _ := in.Peek(sniffed)
+	if kind == "" {
+		kind = kindOf(name, head)
+	}
+	if kind == aHAR {
+		return spooled(in, name)
+	}
+	return &recordingFile{Reader: in, name: name, kind: kind}, nil
+}
+
 // spooled puts a HAR file that comes from a pipe into a file: it is read twice.
-func spooled(in io.Reader) (*recordingFile, error) {
+func spooled(in io.Reader, name string) (*recordingFile, error) {
 	f, err := os.CreateTemp("", "wstape-*.har")
 	if err != nil {
 		return nil, fail(exitReach, "%w", err)
 	}
 	unnamed := os.Remove(f.Name()) == nil // at once, so that kill -9 leaves nothing in the clear; not on Windows
-	r := &recordingFile{Reader: f, name: "-", kind: aHAR, close: []func() error{f.Close}}
+	r := &recordingFile{Reader: f, name: name, kind: aHAR, close: []func() error{f.Close}}
 	if !unnamed {
 		r.close = append(r.close, func() error { return os.Remove(f.Name()) })
 	}
 	size, err := io.Copy(f, in)
 	if err != nil {
 		r.Close()
-		return nil, fail(exitReach, "read standard input: %w", err)
+		return nil, fail(exitReach, "read %s: %w", name, err)
 	}
 	r.har = har.Source{ReaderAt: f, Size: size}
 	return r, nil

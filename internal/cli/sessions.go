@@ -125,7 +125,7 @@ func (a *app) cassette(ctx context.Context, path string) ([]target, error) {
 
 // loaded loads a file with sessions into memory; a kind of "" is looked up.
 func (a *app) loaded(ctx context.Context, path string, kind recordingKind, flags *pflag.FlagSet) ([]target, error) {
-	in, err := a.openRecording(path, kind)
+	in, err := a.openRecording(ctx, path, kind)
 	if err != nil {
 		return nil, err
 	}

@@ -221,10 +221,13 @@ func (t *tapeFile) whole(ctx context.Context, f func(record.Store) error) error 
 	return t.do(ctx, true, func(s record.Store) error {
 		d := &draft{s, map[uint64]record.Entry{}}
 		err := f(d)
-		if err != nil {
-			err = errors.Join(err, d.undo(context.WithoutCancel(ctx)))
+		if err == nil {
+			return nil
 		}
-		return err
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			err = errInterrupted
+		}
+		return errors.Join(err, d.undo(context.WithoutCancel(ctx)))
 	})
 }
 
