@@ -266,7 +266,7 @@ func (p *differences) change(x *replay.Change) {
 	if x.A != nil && x.B != nil {
 		number = fmt.Sprintf("#%d/#%d", x.A.Seq, x.B.Seq)
 	}
-	head := fmt.Sprintf("%s %s %-14s %-10s", mark, arrow(said.From), safe(said.Kind, 40), number)
+	head := fmt.Sprintf("%s %s %s %-10s", mark, arrow(said.From), pad(safe(said.Kind, 40), viewColumns), number)
 	if x.Kind == replay.Edit {
 		fmt.Fprintln(p.out, p.paint.paint(c, strings.TrimRight(head, " ")))
 		p.places(x.Diff)

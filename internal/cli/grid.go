@@ -13,7 +13,8 @@ type grid struct {
 	columns int  // of the terminal
 	table   bool // lines that are wider are cut
 	head    []string
-	shrink  []int // columns that may be cut
+	shrink  []int   // columns that may be cut
+	spare   [][]int // columns that are left out together where there is no room, the first first
 	rows    [][]cell
 }
 
@@ -25,7 +26,7 @@ type cell struct {
 
 const (
 	gridGap   = 2
-	leastCell = 8 // columns that a cell keeps when it is cut
+	leastCell = 16 // columns that a cell keeps when it is cut
 )
 
 func (g *grid) add(row ...cell) { g.rows = append(g.rows, row) }
@@ -53,18 +54,38 @@ func (g *grid) write(out io.Writer) {
 	}
 }
 
-// fit leaves out what is empty in all rows, and makes the widest of the columns
-// that may be cut narrower, until all fit.
+// fit leaves out what is empty in all rows, and then what can be spared, until the
+// others have room, and makes the widest of those that may be cut narrower, until all fit.
 func (g *grid) fit(widths []int) {
-	all := -gridGap
-	for _, w := range widths {
-		all += w + gridGap
+	all, least := -gridGap, -gridGap // least is what it takes when cells are cut
+	leastOf := func(i int) int {
+		if slices.Contains(g.shrink, i) {
+			return min(widths[i], leastCell)
+		}
+		return widths[i]
+	}
+	for i := range widths {
+		all += widths[i] + gridGap
+		least += leastOf(i) + gridGap
+	}
+	leaveOut := func(i int) {
+		all -= widths[i] + gridGap
+		least -= leastOf(i) + gridGap
+		widths[i] = -gridGap
 	}
 	for i := range g.head {
 		if all > g.columns && !slices.ContainsFunc(g.rows, func(row []cell) bool { return row[i].text != "" }) {
-			all -= widths[i] + gridGap
-			widths[i] = -gridGap
-			g.head[i] = ""
+			leaveOut(i)
+		}
+	}
+	for _, together := range g.spare {
+		if least <= g.columns {
+			break
+		}
+		for _, i := range together {
+			if widths[i] > 0 {
+				leaveOut(i)
+			}
 		}
 	}
 	for ; all > g.columns; all-- {
@@ -81,6 +102,9 @@ func (g *grid) line(out io.Writer, row []cell, widths []int) {
 	space := 0
 	for i, c := range row {
 		text := c.text
+		if widths[i] < 0 {
+			continue
+		}
 		if visible(text) > widths[i] {
 			text = safe(text, widths[i])
 		}

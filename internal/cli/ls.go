@@ -85,8 +85,12 @@ type sessionList struct {
 
 func newSessionList(out io.Writer, paint painter, asJSON bool) *sessionList {
 	l := &sessionList{out: bufio.NewWriterSize(out, 64<<10), zone: time.Local}
-	l.grid = grid{paint: paint, columns: width(out), table: isTerminal(out), head: []string{"N", "STARTED", "DURATION", "STATE", "→ CLIENT", "← SERVER", "URL", "ENDING", "MARKS"}, shrink: []int{6, 7, 8}}
-	if l.form = "2006-01-02 15:04:05"; l.grid.columns < 80 {
+	l.grid = grid{
+		paint: paint, columns: width(out), table: isTerminal(out),
+		head:   []string{"N", "STARTED", "DURATION", "STATE", "→ CLIENT", "← SERVER", "URL", "ENDING", "MARKS"},
+		shrink: []int{6, 7, 8}, spare: [][]int{{4, 5}, {2}, {7}, {3}, {8}},
+	}
+	if l.form = "2006-01-02 15:04:05"; l.grid.columns < 100 {
 		l.form = "01-02 15:04:05"
 	}
 	if asJSON {

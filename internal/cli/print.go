@@ -9,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/wstape/wstape/internal/decode"
 	"github.com/wstape/wstape/tape"
 )
 
@@ -67,7 +68,9 @@ func (e *Env) layoutFor(w io.Writer, before int) layout {
 
 const (
 	opColumns   = 6
-	viewColumns = 14
+	viewColumns = 15 // connection_init
+	narrow      = 50 // columns that are too few for sizes beside payloads
+	roomy       = 80 // columns that have room for compressed lengths, too
 	leastRoom   = 16 // for a payload, before a line is longer than the terminal is wide
 )
 
@@ -83,12 +86,12 @@ func (y layout) message(m *tape.Message, x *seen) string {
 		least = viewColumns
 	}
 	if x != nil && x.view != nil {
-		if kind = safe(x.view.Type, 40); x.view.Heartbeat {
-			kind += " (heartbeat)"
-		}
+		kind = safe(x.view.Type, 40)
 	}
 	size := fmt.Sprint(m.Len)
 	switch {
+	case y.table && y.columns < narrow:
+		kind, least, size = safe(kind, least), opColumns, ""
 	case y.table:
 		kind, size = safe(kind, least), fmt.Sprintf("%7s", size)
 	case x != nil && x.view != nil:
@@ -103,7 +106,7 @@ func (y layout) message(m *tape.Message, x *seen) string {
 	if room > 8 {
 		switch {
 		case x != nil && x.view != nil:
-			text = safe(x.view.Summary, room)
+			text = safe(withoutType(x.view), room)
 		case y.table && m.Op == tape.Binary && len(m.Payload) > 0:
 			row := m.Payload[:min(len(m.Payload), hexRow, max(1, (room-4)/3))]
 			text = fold(fmt.Sprintf("%x |%s|", row, ascii(row)), uint64(len(row)) < m.Len)
@@ -112,6 +115,8 @@ func (y layout) message(m *tape.Message, x *seen) string {
 		}
 	}
 	switch {
+	case text == "" && size == "":
+		line = y.paint.paint(way, arrow(m.From)+" "+kind)
 	case text == "":
 	case size == "":
 		line += text
@@ -119,6 +124,15 @@ func (y layout) message(m *tape.Message, x *seen) string {
 		line += "  " + text
 	}
 	return y.cut(line + remarks)
+}
+
+// withoutType is a summary without the type that it begins with, which stands before it.
+func withoutType(v *decode.View) string {
+	rest, found := strings.CutPrefix(v.Summary, v.Type)
+	if found && (rest == "" || rest[0] == ' ') {
+		return strings.TrimPrefix(rest, " ")
+	}
+	return v.Summary
 }
 
 // cut makes a line of a table no wider than it may be.
@@ -169,7 +183,10 @@ func (y layout) remarks(m *tape.Message, x *seen) string {
 	if x != nil && x.latency > 0 {
 		remark(dim, "answered after "+shortDuration(x.latency), 80)
 	}
-	if m.RSV1 {
+	if x != nil && x.view != nil && x.view.Heartbeat {
+		remark(dim, "(heartbeat)", 80)
+	}
+	if m.RSV1 && (!y.table || y.columns >= roomy) {
 		remark(dim, fmt.Sprintf("(%d compressed)", m.WireLen), 80)
 	}
 	if n := len(m.Frames); n > 1 {
