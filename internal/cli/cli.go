@@ -186,12 +186,10 @@ func (a *app) root() *cobra.Command {
 		Long:          rootHelp,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noSuchCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fail(exitUsage, "%w\nsee: %s --help", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagMistake)
 	a.colour = "auto"
 	root.PersistentFlags().Var(&a.colour, "color", "colours: on a terminal and without NO_COLOR (auto), always or never")
 	group := func(title string, commands ...*cobra.Command) {
@@ -209,36 +207,18 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(a.configCommand(), a.versionCommand())
 	root.AddCommand(&cobra.Command{Use: "filter", Short: "the language of --filter and search", Long: filterHelp()}) // a help topic
 	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	if help, _, err := root.Find([]string{"help"}); err == nil {
+		help.Args = noSuchTopic
+	}
 	wrapUsage(root)
 	return root
 }
 
-// wrapUsage gives wrong arguments the exit code of wrong usage.
-func wrapUsage(cmd *cobra.Command) {
-	if check := cmd.Args; check != nil {
-		cmd.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return fail(exitUsage, "%w\nsee: %s --help", err, cmd.CommandPath())
-			}
-			return nil
-		}
-	}
-	for _, sub := range cmd.Commands() {
-		wrapUsage(sub)
-	}
-}
-
-// atLeastOne is the Args of commands that need to be told what.
-func atLeastOne(what string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) == 0 {
-			return fmt.Errorf("%s: name %s", cmd.Name(), what)
-		}
-		return nil
-	}
-}
-
-const aSession = "a session: its number (3), -1 for the last, the beginning of its UUID, or a cassette, HAR file or mitmproxy dump"
+const (
+	aSession       = "a session: its number (3), -1 for the last, the beginning of its UUID, or a cassette, HAR file or mitmproxy dump"
+	aSessionOfTape = "a session: its number (3), -1 for the last, or the beginning of its UUID"
+)
 
 // tapeFlag declares --tape.
 func (a *app) tapeFlag(cmd *cobra.Command) {

@@ -100,19 +100,19 @@ func (a *app) configCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
 		Short: "check and print the configuration",
-		Args:  cobra.NoArgs,
+		Args:  noSuchCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	check := &cobra.Command{
 		Use:     "check [FILE]",
 		Short:   "say what is wrong with a configuration",
 		Example: "  wstape config check wstape.yaml",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    atMost(1, "one configuration FILE"),
 	}
 	show := &cobra.Command{
 		Use:   "print [FILE]",
 		Short: "print the effective values and where each came from",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  atMost(1, "one configuration FILE"),
 	}
 	for _, sub := range []*cobra.Command{check, show} {
 		proxyFlags(sub.Flags())

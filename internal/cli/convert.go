@@ -92,7 +92,7 @@ each of them keeps.`,
   wstape convert wstape.db wstape.pcapng
   wstape convert chat.cassette.jsonl chat.k6.js
   wstape convert chat.har - --format text | less`,
-		Args: cobra.ExactArgs(2),
+		Args: exactly(2, "what to read and what to write, like chat.har chat.cassette.jsonl"),
 	}
 	cmd.Flags().StringVar(&name, "format", "", "what OUT is, whatever its name: `FORMAT`: jsonl, har, tape, text, pcapng, playwright, k6, artillery")
 	cmd.Flags().StringVar(&from, "from", "", "what IN is, whatever its name: `FORMAT`: jsonl, har, mitmproxy, tape")

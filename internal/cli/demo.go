@@ -31,7 +31,7 @@ func (a *app) demoCommand() *cobra.Command {
 		Short: "see wstape work: a server, clients and the proxy between them",
 		Long: `Start a small real server (a chat room, a price ticker, an echo), wstape in front
 of it, and a few clients that talk, and show what passes, until Ctrl-C.`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "stop after a few seconds and print what was recorded")
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:0", "serve on this `ADDR`")

@@ -42,7 +42,7 @@ keep; such a session goes when it is named.`,
   wstape rm --filter 'session.state == "refused"'`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if (len(args) == 0) == (l.filterText == "") {
-				return fmt.Errorf("rm: name %s; or give --filter EXPR", aSession)
+				return fmt.Errorf("rm: name %s; or give --filter EXPR", aSessionOfTape)
 			}
 			return nil
 		},
@@ -148,7 +148,7 @@ func (a *app) tagCommand() *cobra.Command {
 		Use:     "tag SESSION [KEY[=VALUE]…]",
 		Short:   "attach tags and notes to a session",
 		Example: "  wstape tag 3 bug=1234 keep\n  wstape tag -1 --note 'price jumps at the end'\n  wstape tag 3 --remove keep",
-		Args:    atLeastOne(aSession),
+		Args:    atLeastOne(aSessionOfTape),
 	}
 	a.tapeFlag(cmd)
 	cmd.Flags().StringArrayVar(&notes, "note", nil, "add a remark on the session (may be given several times)")

@@ -42,7 +42,7 @@ configuration are served.`,
 		Example: `  wstape proxy ws://localhost:8765
   wstape proxy wss://stream.example.com --listen 127.0.0.1:9000 --tape prices.db
   wstape proxy --config wstape.yaml`,
-		Args: cobra.MaximumNArgs(1),
+		Args: atMost(1, "one UPSTREAM"),
 	}
 	proxyFlags(cmd.Flags())
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -26,7 +26,7 @@ a running proxy too; one does the same all the time with record.keep in its
 configuration. The room that becomes free is used again; wstape compact gives it
 back to the disk. Exit code 1 if a bound cannot be met.`,
 		Example: "  wstape prune --age 7d --size 1GiB\n  wstape prune --sessions 100 --dry-run",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 	}
 	a.tapeFlag(cmd)
 	cmd.Flags().StringVar(&age, "age", "", "remove what ended longer ago than this `DURATION`: 7d, 12h")

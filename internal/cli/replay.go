@@ -26,7 +26,7 @@ func (a *app) replayCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay",
 		Short: "play recorded sessions back: as a fake server, or as a fake client",
-		Args:  cobra.NoArgs,
+		Args:  noSuchCommand,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.replayServerCommand(), a.replayClientCommand(), a.replayExplainCommand(), a.replayLearnCommand())

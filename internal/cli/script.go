@@ -1,9 +1,6 @@
 package cli
 
 import (
-	"fmt"
-	"strings"
-
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -30,20 +27,6 @@ func (a *app) scriptCommand() *cobra.Command {
 		a.scriptNewCommand(), a.scriptCheckCommand(), a.scriptTestCommand(), a.scriptRunCommand(), a.scriptTypesCommand(),
 	)
 	return cmd
-}
-
-// noSuchCommand is the Args of a command that only has others below it.
-func noSuchCommand(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	var names []string
-	for _, sub := range cmd.Commands() {
-		if sub.IsAvailableCommand() {
-			names = append(names, sub.Name())
-		}
-	}
-	return fmt.Errorf("unknown command %q for %q; there are %s", args[0], cmd.CommandPath(), strings.Join(names, ", "))
 }
 
 // scriptSettings gathers what the configuration says about scripts.

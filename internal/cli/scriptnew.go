@@ -27,18 +27,8 @@ func (a *app) scriptNewCommand() *cobra.Command {
 NAME.js makes both JavaScript. wstape.d.ts, which tells editors what scripts can
 use, is put beside them if it is not there. Nothing is overwritten.`,
 		Example: "  wstape script new chat\n  wstape script new scripts/shock.js",
-		Args:    exactlyOne("the script"),
+		Args:    exactly(1, "the script"),
 		RunE:    func(_ *cobra.Command, args []string) error { return a.newScript(args[0]) },
-	}
-}
-
-// exactlyOne is the Args of a command that works on one thing.
-func exactlyOne(what string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != 1 {
-			return fmt.Errorf("%s: name %s", cmd.Name(), what)
-		}
-		return nil
 	}
 }
 

@@ -15,7 +15,7 @@ func (a *app) scriptTypesCommand() *cobra.Command {
 		Long: `Print wstape.d.ts: TypeScript's declarations of all hooks, objects and globals
 that scripts and their tests can use, each explained.`,
 		Example: "  wstape script types > wstape.d.ts",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := io.WriteString(a.Stdout, script.Types())
 			return err

@@ -26,7 +26,7 @@ since then comes first; with --until it ends by itself.
 		Example: `  wstape tail
   wstape tail --filter 'from == "server" && json.type == "error"'
   wstape tail --since 5m --view auto`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	a.tapeFlag(cmd)
 	fs := cmd.Flags()
