@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/wstape/wstape/record"
+	"github.com/wstape/wstape/record/boltstore"
 	"github.com/wstape/wstape/tape"
 )
 
@@ -60,7 +61,7 @@ func formatOf(path string) (format, error) {
 func reading(path, from string) (kind recordingKind, isTape bool, err error) {
 	switch from {
 	case "":
-		return "", strings.EqualFold(filepath.Ext(path), ".db"), nil
+		return "", strings.EqualFold(filepath.Ext(path), ".db") || boltstore.Is(beginningOf(path)), nil
 	case string(formatTape):
 		return "", true, nil
 	case string(formatCassette):
@@ -190,7 +191,7 @@ func sameFile(a, b string) bool {
 func allOf(ctx context.Context, t *tapeFile) (out []target, err error) {
 	for e, err := range record.Sessions(ctx, t) {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fail(exitReach, "open tape %s: %w", t.path, fs.ErrNotExist)
+			return nil, fail(exitReach, "open tape %s: %w; is its name right?", t.path, fs.ErrNotExist)
 		}
 		if err != nil {
 			return nil, err

@@ -61,10 +61,12 @@ func (a *app) demo(ctx context.Context, listen string, once bool) (err error) {
 		"listen": listen, "upstream": "ws://" + upstream, "tape": filepath.Join(dir, "wstape.db"),
 	}})
 	if err != nil {
-		return err
+		_ = os.RemoveAll(dir)
+		return fail(exitUsage, "%w", err)
 	}
 	s, err := a.startService(c, sockets{})
 	if err != nil {
+		_ = os.RemoveAll(dir)
 		return err
 	}
 	a.demoGreeting(s)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"github.com/wstape/wstape/internal/bridge"
 	"github.com/wstape/wstape/internal/har"
 	"github.com/wstape/wstape/record"
+	"github.com/wstape/wstape/record/boltstore"
 	"github.com/wstape/wstape/tape"
 )
 
@@ -283,6 +285,11 @@ func kindOf(path string, head []byte) recordingKind {
 	return aCassette
 }
 
+// isRecording reports whether a file that begins so is certainly one.
+func isRecording(head []byte) bool {
+	return har.Is(head) || bridge.IsMitmproxy(head) || bytes.HasPrefix(head, []byte(`{"wstape":`))
+}
+
 func (f *recordingFile) Close() {
 	for _, close := range f.close {
 		_ = close() // it was only read
@@ -307,7 +314,11 @@ func (a *app) openRecording(ctx context.Context, path string, kind recordingKind
 		f.Close()
 		return nil, fail(exitReach, "%w", err)
 	}
-	if !info.Mode().IsRegular() && !info.IsDir() {
+	switch {
+	case info.IsDir():
+		f.Close()
+		return nil, fail(exitReach, "read %s: it is a directory; name a file in it", path)
+	case !info.Mode().IsRegular():
 		r, err := streamed(patient(ctx, f), path, kind)
 		if err != nil {
 			f.Close()
@@ -317,9 +328,12 @@ func (a *app) openRecording(ctx context.Context, path string, kind recordingKind
 		return r, nil
 	}
 	if kind == "" {
-		head := make([]byte, sniffed)
-		n, _ := f.ReadAt(head, 0) // of what cannot be read here, reading says why
-		kind = kindOf(path, head[:n])
+		head := beginning(f)
+		if boltstore.Is(head) {
+			f.Close()
+			return nil, fail(exitUsage, "%s is a tape: name it with --tape %[1]s; wstape convert %[1]s OUT copies its sessions", path)
+		}
+		kind = kindOf(path, head)
 	}
 	r := &recordingFile{Reader: f, name: path, kind: kind, close: []func() error{f.Close}}
 	if kind != aHAR {
@@ -347,6 +361,26 @@ func streamed(from io.Reader, name string, kind recordingKind) (*recordingFile, 
 		return spooled(in, name)
 	}
 	return &recordingFile{Reader: in, name: name, kind: kind}, nil
+}
+
+// beginning is what a file is recognised by; of what cannot be read, reading says why.
+func beginning(f io.ReaderAt) []byte {
+	head := make([]byte, sniffed)
+	n, _ := f.ReadAt(head, 0)
+	return head[:n]
+}
+
+// beginningOf is that of a file by its name, none of what can be read but once.
+func beginningOf(path string) []byte {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	return beginning(f)
 }
 
 // spooled puts a HAR file that comes from a pipe into a file: it is read twice.

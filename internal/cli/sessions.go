@@ -60,7 +60,7 @@ func (a *app) resolveOne(ctx context.Context, t *tapeFile, arg string) ([]target
 		return byID(ctx, t, strings.ToLower(arg))
 	}
 	if strings.ContainsAny(arg, "./\\") {
-		return nil, fail(exitReach, "open %s: %w", arg, fs.ErrNotExist)
+		return nil, fail(exitReach, "open %s: %w; sessions on a tape are named by number: wstape ls --tape %s lists them", arg, fs.ErrNotExist, t.path)
 	}
 	return nil, fail(exitUsage, "%q names no session: give a number (3), -1 for the last, the beginning of a UUID, or a cassette, HAR file or mitmproxy dump", arg)
 }
@@ -112,7 +112,7 @@ func byID(ctx context.Context, t *tapeFile, prefix string) ([]target, error) {
 	case len(found) == 0:
 		return nil, fail(exitNo, "no session on the tape %s has a UUID that begins with %s", t.path, prefix)
 	case len(found) > 1:
-		return nil, fail(exitNo, "%s: %d sessions on the tape %s have UUIDs that begin so, the first two %s and %s",
+		return nil, fail(exitNo, "%s: %d sessions on the tape %s have UUIDs that begin so, the first two %s and %s: give more of it",
 			prefix, len(found), t.path, found[0].ID, found[1].ID)
 	}
 	return []target{{store: t, n: found[0].N, name: sessionName(found[0].N)}}, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -98,7 +99,13 @@ func (t *tapeFile) removeStaleSocket() {
 
 // explain adds the next step to an error.
 func (t *tapeFile) explain(err error) error {
-	switch {
+	switch dir := filepath.Dir(t.path); {
+	case errors.Is(err, fs.ErrNotExist) && !isDir(dir):
+		return fail(exitReach, "%w; there is no directory %s: make it, or name another tape with --tape", err, dir)
+	case errors.Is(err, fs.ErrPermission):
+		return fail(exitReach, "%w; may you read it, and write to it? A tape is its owner's (mode 0600)", err)
+	case errors.Is(err, record.ErrNotATape) && isRecording(beginningOf(t.path)):
+		return fail(exitReach, "%w; it is a recording: name it as a session is named, like wstape show %s", err, t.path)
 	case errors.Is(err, fs.ErrNotExist):
 		return fail(exitReach, "%w; record one with wstape proxy ws://HOST:PORT --tape %s, or name another with --tape", err, t.path)
 	case errors.Is(err, record.ErrBusy):
@@ -111,6 +118,11 @@ func (t *tapeFile) explain(err error) error {
 		return fail(exitReach, "%w; use the wstape that wrote it or a newer one", err)
 	}
 	return explainKey(err, t.keyFile)
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // running returns the proxy that holds the tape, nil if there is none.

@@ -3,7 +3,9 @@ package decode
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -58,6 +60,9 @@ func compile(ctx context.Context, file string) (linker.File, error) {
 	whole, err := filepath.Abs(file)
 	if err != nil {
 		return nil, err
+	}
+	if _, err := os.Stat(whole); err != nil { // which the compiler looks for everywhere
+		return nil, fmt.Errorf("reading the schema %s: %w", file, errors.Unwrap(err))
 	}
 	dirs := []string{filepath.Dir(whole)}
 	for up := filepath.Dir(dirs[0]); up != dirs[len(dirs)-1]; up = filepath.Dir(up) {

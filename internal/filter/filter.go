@@ -339,9 +339,9 @@ func durations(text string) (plain string, offsets []shift) {
 func explain(text string, err error, offsets []shift) error {
 	var at *file.Error
 	if !errors.As(err, &at) {
-		return &Error{Text: text, Column: 1, Reason: err.Error()}
+		return &Error{Text: text, Column: 1, Reason: plainly(err.Error())}
 	}
-	reason := at.Message
+	reason := plainly(at.Message)
 	if _, name, ok := strings.Cut(reason, "unknown name "); ok {
 		reason = fmt.Sprintf("there is no field %q", name)
 		var names []string
@@ -355,6 +355,20 @@ func explain(text string, err error, offsets []shift) error {
 		}
 	}
 	return &Error{Text: text, Column: written(at.Column, offsets) + 1, Reason: reason}
+}
+
+// plainly says the commonest of the compiler's reasons to those who write filters.
+func plainly(reason string) string {
+	if kind, ok := strings.CutPrefix(reason, "expected bool, but got "); ok {
+		return "this is a value of type " + kind + ", neither true nor false: compare it with something"
+	}
+	switch reason {
+	case "unexpected token EOF":
+		return "something is missing at the end"
+	case `unexpected token Operator("=")`:
+		return "write == to compare"
+	}
+	return reason
 }
 
 // written is the column, in what was written, of one in what was compiled.

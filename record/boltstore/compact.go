@@ -30,9 +30,11 @@ var ErrNoRoom = errors.New("there is not enough room on the disk")
 // [Open] or Compact. It holds the tape all the while; progress, if not nil, is
 // called with the part done, from 0 to 1.
 func Compact(ctx context.Context, path string, progress func(float64), opts ...Option) (before, after int64, err error) {
-	if path, err = filepath.EvalSymlinks(path); err != nil {
-		return 0, 0, fmt.Errorf("compact tape: %w", err)
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return 0, 0, fmt.Errorf("compact tape %s: %w", path, unwrapPath(err))
 	}
+	path = real
 	if info, err := os.Stat(path); err == nil && info.Size() == 0 {
 		return 0, 0, fmt.Errorf("compact tape %s: %w: the file is empty", path, record.ErrNotATape)
 	}

@@ -39,6 +39,12 @@ type header struct {
 	damaged   bool // the other meta page is not whole
 }
 
+// Is reports whether a file that begins so is a tape, or another file of bbolt's.
+func Is(head []byte) bool {
+	return len(head) >= metaPageSize &&
+		(binary.LittleEndian.Uint32(head[pageHeader:]) == boltMagic || binary.BigEndian.Uint32(head[pageHeader:]) == boltMagic)
+}
+
 // checkHeader refuses what is not a bbolt file and what is shorter than its
 // newest meta page says.
 func checkHeader(path string, size int64) error {
