@@ -123,10 +123,10 @@ func (l *liveLog) print(e *record.Event) {
 	var text string
 	switch {
 	case e.Begun:
-		text = l.paint.openText(s)
+		text = l.layout().openText(s)
 	case e.Ended:
 		at = at.Add(s.Duration)
-		text = l.paint.closeText(s)
+		text = l.layout().closeText(s)
 	default:
 		at = at.Add(e.Line.T)
 		text = l.layout().line(e.Line, nil)

@@ -137,8 +137,11 @@ func withoutType(v *decode.View) string {
 
 // cut makes a line of a table no wider than it may be.
 func (y layout) cut(line string) string {
-	if !y.table || visible(line) <= y.columns {
+	switch {
+	case !y.table || visible(line) <= y.columns:
 		return line
+	case y.columns <= 0:
+		return ""
 	}
 	var b strings.Builder
 	columns, escape := 0, false
@@ -284,29 +287,39 @@ func (p painter) lineText(l *tape.Line, columns int) string {
 	return layout{paint: p, columns: columns}.line(l, nil)
 }
 
-// openText says how a handshake was answered.
-func (p painter) openText(s *tape.Session) string {
-	text := fmt.Sprintf("%s %s from %s → %s", p.paint(blue, "open"), safe(s.URL, 200), safe(s.Client, 80), safe(s.Upstream, 200))
+// behind is the layout of what stands behind something else in a line.
+func (y layout) behind(before string) layout {
+	y.columns -= visible(before)
+	return y
+}
+
+// openText says how a handshake was answered, of a refusal all.
+func (y layout) openText(s *tape.Session) string {
+	text := fmt.Sprintf("%s %s from %s → %s", y.paint.paint(blue, "open"), safe(s.URL, 200), safe(s.Client, 80), safe(s.Upstream, 200))
 	if s.Status != 101 {
-		return fmt.Sprintf("%s %s from %s → %s: %d", p.paint(red, "refused"), safe(s.URL, 200), safe(s.Client, 80), safe(s.Upstream, 200), s.Status)
+		return fmt.Sprintf("%s %s from %s → %s: %d", y.paint.paint(red, "refused"), safe(s.URL, 200), safe(s.Client, 80), safe(s.Upstream, 200), s.Status)
 	}
 	if s.Subprotocol != "" {
 		text += " " + safe(s.Subprotocol, 60)
 	}
 	if s.Extensions != "" {
-		text += " " + p.paint(dim, safe(s.Extensions, 120))
+		text += " " + y.paint.paint(dim, safe(s.Extensions, 120))
 	}
-	return text
+	return y.cut(text)
 }
 
-// closeText says how a session ended.
-func (p painter) closeText(s *tape.Session) string {
+// closeText says how a session ended, of an error all.
+func (y layout) closeText(s *tape.Session) string {
 	ending := endingText(s)
 	if ending != "" {
 		ending += " "
 	}
-	return fmt.Sprintf("%s %safter %s: %s, %s", p.paint(blue, "ended"), ending, shortDuration(s.Duration),
+	text := fmt.Sprintf("%s %safter %s: %s, %s", y.paint.paint(blue, "ended"), ending, shortDuration(s.Duration),
 		count(s.Frames.Client+s.Frames.Server, "frame"), count(s.Bytes.Client+s.Bytes.Server, "byte"))
+	if s.Ending != nil && s.Ending.Why != "" {
+		return text
+	}
+	return y.cut(text)
 }
 
 // endingText says in a few words how a session ended, or where it stands.

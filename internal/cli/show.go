@@ -115,7 +115,11 @@ func (a *app) show(ctx context.Context, out *bufio.Writer, at target, o *showOpt
 	y := a.layoutFor(a.Stdout, 0)
 	if !o.json && (headed || isTerminal(a.Stdout)) {
 		began := e.Started.In(o.times.zone()).Format("2006-01-02 15:04:05")
-		fmt.Fprintln(out, y.cut(y.paint.paint(dim, safe(at.name, 200)+"  "+began)+"  "+y.paint.openText(&e.Session)))
+		head := y.paint.paint(dim, safe(at.name, 200)+"  "+began) + "  "
+		if e.Status == 101 {
+			head = y.cut(head)
+		}
+		fmt.Fprintln(out, head+y.behind(head).openText(&e.Session))
 	}
 	if o.frames {
 		err = a.showFrames(ctx, out, at, o, &e)
@@ -126,7 +130,8 @@ func (a *app) show(ctx context.Context, out *bufio.Writer, at target, o *showOpt
 		return err
 	}
 	if e, err = at.store.Session(ctx, at.n); err == nil && !o.json && e.State != tape.Open && o.period.has(e.Started, e.Duration) {
-		fmt.Fprintln(out, y.cut(y.paint.paint(dim, o.times.stamp(e.Started, e.Duration))+"  "+y.paint.closeText(&e.Session)))
+		stamp := y.paint.paint(dim, o.times.stamp(e.Started, e.Duration)) + "  "
+		fmt.Fprintln(out, stamp+y.behind(stamp).closeText(&e.Session))
 	}
 	return err
 }

@@ -196,7 +196,7 @@ func (w *tailer) session(ctx context.Context, e *record.Entry) error {
 	}
 	if !s.shown && e.Status != 0 {
 		s.shown = true
-		w.event(e, "open", 0, &e.Session, w.layout.paint.openText(&e.Session))
+		w.event(e, "open", 0, &e.Session, w.layout.openText(&e.Session))
 	}
 	if e.Size > s.size {
 		s.size = e.Size
@@ -211,7 +211,7 @@ func (w *tailer) session(ctx context.Context, e *record.Entry) error {
 		return err
 	}
 	w.open[e.N] = nil
-	w.event(e, "end", e.Duration, &e.Session, w.layout.paint.closeText(&e.Session))
+	w.event(e, "end", e.Duration, &e.Session, w.layout.closeText(&e.Session))
 	return nil
 }
 
