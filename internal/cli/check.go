@@ -16,7 +16,8 @@ func (a *app) checkCommand() *cobra.Command {
 record in it, and that no session has a hole. Exit code 1 if anything is damaged;
 what is not damaged can still be read. Of an encrypted tape without its key only
 structure and checksums are verified.`,
-		Args: noArguments,
+		Example: "  wstape check\n  wstape check --tape t.db --json",
+		Args:    noArguments,
 	}
 	a.tapeFlag(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "the report as JSON")

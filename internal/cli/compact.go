@@ -19,7 +19,8 @@ func (a *app) compactCommand() *cobra.Command {
 		Long: `Write a tape into a new file without the room that is free in it, and put that in
 its place. Needs room on the disk for both. Not while a proxy records to the tape.
 If it is interrupted, the tape is as it was.`,
-		Args: noArguments,
+		Example: "  wstape compact\n  wstape compact --tape t.db",
+		Args:    noArguments,
 	}
 	a.tapeFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

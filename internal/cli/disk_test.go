@@ -180,7 +180,20 @@ func TestFullDiskAtTheStart(t *testing.T) {
 	if text := strings.Join(rest, "\n"); code != exitReach || !strings.Contains(text, "no space left on device; name another tape with --tape, or make room") {
 		t.Errorf("exit code %d: %s", code, text)
 	}
-	if _, err := os.Stat(tape); err == nil {
-		t.Error("a part of a tape is left behind")
+	chat, out := filepath.Join("..", "..", "examples", "cassettes", "chat.cassette.jsonl"), filepath.Join(dir, "chat.txt")
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"import", chat, "--tape", tape}, "no space left on device; make room there, or name another tape with --tape"},
+		{[]string{"export", chat, "--format", "text", "--out", out}, "write " + out + ": no space left on device"},
+	} {
+		code, rest := start(t, c.args...).wait()
+		if text := strings.Join(rest, "\n"); code != exitReach || !strings.Contains(text, c.says) {
+			t.Errorf("%s: exit code %d: %s", c.args[0], code, text)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }

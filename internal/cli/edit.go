@@ -151,7 +151,7 @@ func (a *app) tagCommand() *cobra.Command {
 		Args:    atLeastOne(aSessionOfTape),
 	}
 	a.tapeFlag(cmd)
-	cmd.Flags().StringArrayVar(&notes, "note", nil, "add a remark on the session (may be given several times)")
+	cmd.Flags().StringArrayVar(&notes, "note", nil, "add a remark, `TEXT`, on the session (may be given several times)")
 	cmd.Flags().StringArrayVar(&remove, "remove", nil, "remove the tag of this `KEY` (may be given several times)")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 1 && notes == nil && remove == nil {

@@ -41,7 +41,7 @@ soon as it is; Ctrl-C leaves it at that. Exit code 1 if nothing is found.
 	fs := cmd.Flags()
 	fs.StringVar(&s.lens.view, "view", "", "take messages for this `PROTOCOL`, where the expression asks for view or latency (default auto)")
 	fs.BoolVar(&s.json, "json", false, "one JSON object a line, as show --json writes them, with the session's number as n, and its file")
-	fs.IntVar(&s.limit, "limit", 0, "stop after this many; 0 finds all")
+	fs.IntVar(&s.limit, "limit", 0, "stop after this `COUNT`; 0 finds all")
 	fs.BoolVar(&s.count, "count", false, "say only how many there are")
 	fs.IntVarP(&s.around, "context", "C", 0, "show this many `LINES` before and after each, too, without a session's number")
 	s.times.addFlags(fs, true)

@@ -54,7 +54,8 @@ as old as its first frame.`,
 	fs.BoolVar(&o.full, "full", false, "show payloads whole below their lines: JSON indented, binary as hex and ASCII")
 	fs.BoolVar(&o.hide, "hide-heartbeats", false, "one line for each run of pings, pongs and the application's own heartbeats")
 	fs.StringVar(&o.from, "from", "", "only what this side sent: `client|server`")
-	fs.Int64Var(&o.maxBytes, "max-bytes", -1, "show at most this much of each payload; 0 shows all (default all in JSON, what fits else)")
+	fs.Int64Var(&o.maxBytes, "max-bytes", -1, "show at most so many `BYTES` of each payload; 0 shows all (default all in JSON, what fits else)")
+	fs.Lookup("max-bytes").DefValue = "0" // help would add "(default -1)"
 	o.lens.addFlags(fs)
 	o.times.addFlags(fs, true)
 	o.period.addFlags(fs, "messages")

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/wstape/wstape/record"
@@ -102,6 +103,8 @@ func (t *tapeFile) explain(err error) error {
 	switch dir := filepath.Dir(t.path); {
 	case errors.Is(err, fs.ErrNotExist) && !isDir(dir):
 		return fail(exitReach, "%w; there is no directory %s: make it, or name another tape with --tape", err, dir)
+	case errors.Is(err, syscall.ENOSPC):
+		return fail(exitReach, "%w; make room there, or name another tape with --tape", err)
 	case errors.Is(err, fs.ErrPermission):
 		return fail(exitReach, "%w; may you read it, and write to it? A tape is its owner's (mode 0600)", err)
 	case errors.Is(err, record.ErrNotATape) && isRecording(beginningOf(t.path)):

@@ -35,7 +35,7 @@ func writeWhole(path string, mode os.FileMode, write func(io.Writer) error) erro
 		return fail(exitReach, "write %s: %w; is its directory there, and may you write to it?", path, reason(err))
 	}
 	defer os.Remove(temporary)
-	if err := write(f); err != nil {
+	if err := write(namedWriter{f, path}); err != nil {
 		f.Close()
 		return err
 	}
@@ -50,6 +50,20 @@ func writeWhole(path string, mode os.FileMode, write func(io.Writer) error) erro
 		return fail(exitReach, "write %s: %w", path, reason(err))
 	}
 	return nil
+}
+
+// namedWriter writes to a temporary file, and calls it by the name that people know.
+type namedWriter struct {
+	file *os.File
+	path string
+}
+
+func (w namedWriter) Write(p []byte) (int, error) {
+	n, err := w.file.Write(p)
+	if err != nil {
+		err = &fs.PathError{Op: "write", Path: w.path, Err: reason(err)}
+	}
+	return n, err
 }
 
 // writeInto writes to what is there and stays.
