@@ -20,8 +20,8 @@ func (a *app) tailCommand() *cobra.Command {
 		Use:   "tail",
 		Short: "show what is being recorded, all sessions live",
 		Long: `Show what is being recorded to a tape from now on, all sessions, until Ctrl-C.
-A tape that no proxy records to yet is waited for. With --since, what was recorded
-since then comes first; with --until it ends by itself.
+A tape that is there is watched until a proxy records to it. With --since, what was
+recorded since then comes first; with --until it ends by itself.
 ` + periodHelp + `; of a time of day, --until means the next.`,
 		Example: `  wstape tail
   wstape tail --filter 'from == "server" && json.type == "error"'

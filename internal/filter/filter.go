@@ -351,7 +351,7 @@ func explain(text string, err error, offsets []shift) error {
 		if near := nearest(name, names); near != "" {
 			reason += fmt.Sprintf("; did you mean %q?", near)
 		} else {
-			reason += "; see wstape help filter"
+			reason += fmt.Sprintf("; see wstape help filter, or quote a text: %q", name)
 		}
 	}
 	return &Error{Text: text, Column: written(at.Column, offsets) + 1, Reason: reason}

@@ -113,6 +113,7 @@ func TestMistakes(t *testing.T) {
 		`len >`:                       {5, `something is missing at the end`},
 		`len + 1`:                     {1, `a value of type int, neither true nor false: compare it`},
 		`from = "client"`:             {6, `write == to compare`},
+		`from == client`:              {9, `there is no field "client"; see wstape help filter, or quote a text: "client"`},
 		`from == 5`:                   {6, `mismatched types`},
 		`session.ulr == "x"`:          {9, `session has no field "ulr"; did you mean "session.url"?`},
 		`t < 5s and view.tpye == "x"`: {17, `view has no field "tpye"; did you mean "view.type"?`},
