@@ -22,10 +22,14 @@ import (
 
 const extensionsField = "Sec-Websocket-Extensions"
 
-// isHandshake reports whether a request asks for a WebSocket (RFC 6455 section 4.2.1).
+// isHandshake reports whether a request asks for a WebSocket as it should (RFC 6455 section 4.2.1).
 func isHandshake(r *http.Request) bool {
-	return r.Method == http.MethodGet && hasToken(r.Header["Connection"], "upgrade") &&
-		hasToken(r.Header["Upgrade"], "websocket") && r.ContentLength == 0
+	return r.Method == http.MethodGet && r.ContentLength == 0 && asksForWebSocket(r)
+}
+
+// asksForWebSocket reports whether a request wants its connection to become a WebSocket.
+func asksForWebSocket(r *http.Request) bool {
+	return hasToken(r.Header["Connection"], "upgrade") && hasToken(r.Header["Upgrade"], "websocket")
 }
 
 func hasToken(values []string, token string) bool {
@@ -186,6 +190,8 @@ func (u *Upstream) handshake(ctx context.Context, w http.ResponseWriter, r *http
 			return nil, fmt.Errorf("read the answer: its head is longer than %d bytes (limits.handshake_bytes)", maxBytes)
 		case err != nil:
 			return nil, fmt.Errorf("read the answer: %w", err)
+		case noStatus(res) != nil:
+			return nil, fmt.Errorf("read the answer: %w", noStatus(res))
 		case res.StatusCode >= 200 || res.StatusCode == http.StatusSwitchingProtocols:
 			if !stop() {
 				return nil, context.Cause(ctx)
@@ -201,6 +207,15 @@ func (u *Upstream) handshake(ctx context.Context, w http.ResponseWriter, r *http
 		copyHeader(w.Header(), res.Header)
 		w.WriteHeader(res.StatusCode)
 	}
+}
+
+// noStatus says why an answer cannot be passed on: net/http panics when it is to write
+// what it has read.
+func noStatus(res *http.Response) error {
+	if res.StatusCode < 100 {
+		return fmt.Errorf("%03d is no status", res.StatusCode)
+	}
+	return nil
 }
 
 func copyHeader(dst, src http.Header) {

@@ -216,3 +216,60 @@ func TestAUnixSocketIsAnUpstream(t *testing.T) {
 	_ = peer.Conn.Close()
 	client.ExpectEOF()
 }
+
+// TestATunnelOfAnotherProtocolKeepsNoPlace when it has ended.
+func TestATunnelOfAnotherProtocolKeepsNoPlace(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		r := start(t, func(c *setup) { c.clientSecure = secure })
+		client := r.dial()
+		client.WriteString("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n")
+		server := r.upstream.Accept()
+		server.ReadHead()
+		server.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n")
+		client.ReadHead()
+		_ = server.Conn.Close()
+		client.ExpectEOF()
+		_ = client.Conn.Close()
+		quiet(t, r)
+	}
+}
+
+// TestNoWebSocketPassesAsPlainHTTP, where it would be neither recorded nor seen by scripts.
+func TestNoWebSocketPassesAsPlainHTTP(t *testing.T) {
+	asking := strings.TrimSuffix(strings.TrimPrefix(wstest.Request("/"), "GET"), "\r\n")
+	for name, request := range map[string]string{
+		"another method": "POST" + asking + "Content-Length: 0\r\n\r\n",
+		"a length":       "GET" + asking + "Content-Length: 3\r\n\r\nabc",
+		"chunks":         "GET" + asking + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := start(t)
+			client := r.dial()
+			client.WriteString(request)
+			if res, body := answer(t, client); res.StatusCode != http.StatusBadRequest || !strings.Contains(body, "GET without a body") {
+				t.Errorf("%s: %s", res.Status, body)
+			}
+		})
+	}
+}
+
+func TestAStatusThatIsNoneIsNotPassedOn(t *testing.T) {
+	for _, request := range []string{wstest.Request("/"), "GET / HTTP/1.1\r\nHost: a\r\n\r\n"} {
+		for _, secure := range []bool{false, true} {
+			r := start(t, func(c *setup) { c.clientSecure = secure })
+			client := r.dial()
+			client.WriteString(request)
+			server := r.upstream.Accept()
+			server.ReadHead()
+			server.WriteString("HTTP/1.1 099 Odd\r\nContent-Length: 0\r\n\r\n")
+			if res, body := answer(t, client); res.StatusCode != http.StatusBadGateway || !strings.Contains(body, "099") {
+				t.Errorf("%s: %s", res.Status, body)
+			}
+			_ = client.Conn.Close()
+			quiet(t, r)
+			if n := r.proxy.Sessions(); n != 0 {
+				t.Errorf("%d sessions are open", n)
+			}
+		}
+	}
+}

@@ -25,9 +25,11 @@ func (p *Proxy) welcome() bool {
 
 func (p *Proxy) farewell() { p.clients.Add(-1) }
 
-// visit is a connection that net/http serves: how many requests it has begun to
-// read of which ServeHTTP has not heard.
-type visit struct{ unheard atomic.Int32 }
+// visit is a connection that net/http serves.
+type visit struct {
+	unheard atomic.Int32 // requests that it has begun to read and ServeHTTP has not heard of
+	taken   atomic.Bool  // net/http has nothing to do with it any more
+}
 
 type visitKey struct{}
 
@@ -45,6 +47,13 @@ func heard(r *http.Request) {
 	}
 }
 
+// tunnelled lets a client go whose connection plain HTTP has made a tunnel of, now that it has ended.
+func (p *Proxy) tunnelled(r *http.Request) {
+	if v, ok := r.Context().Value(visitKey{}).(*visit); ok && v.taken.Load() {
+		p.farewell()
+	}
+}
+
 // visited follows the connections that net/http serves. It says nothing itself of
 // requests that it could not read.
 func (p *Proxy) visited(conn net.Conn, state http.ConnState) {
@@ -56,8 +65,13 @@ func (p *Proxy) visited(conn net.Conn, state http.ConnState) {
 	case http.StateClosed:
 		p.farewell()
 		fallthrough
-	case http.StateHijacked: // the session's now
-		if v, ok := p.visits.LoadAndDelete(conn); ok && v.(*visit).unheard.Load() > 0 {
+	case http.StateHijacked: // the session's now, or a tunnel's
+		v, ok := p.visits.LoadAndDelete(conn)
+		if !ok {
+			return
+		}
+		v.(*visit).taken.Store(state == http.StateHijacked)
+		if v.(*visit).unheard.Load() > 0 {
 			p.complain("connection closed: no request could be read, for it was none, was too long or did not come in time",
 				"limits.handshake_bytes, limits.handshake_timeout", "client", conn.RemoteAddr().String())
 		}

@@ -235,11 +235,14 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case isHandshake(r):
 		p.serveWebSocket(w, r, route)
+	case asksForWebSocket(r): // it would pass unrecorded, and unseen by scripts
+		refuse(w, http.StatusBadRequest, "a request for a WebSocket is a GET without a body")
 	case route == nil:
 		refuse(w, http.StatusBadGateway, p.noRoute(r))
 	default:
 		addNothing(w, nil)
 		route.Upstream.http.ServeHTTP(w, withRoute(r, route))
+		p.tunnelled(r)
 	}
 }
 

@@ -166,10 +166,11 @@ func (u *Upstream) prepare(p *Proxy) {
 	}
 	u.idle = transport.CloseIdleConnections
 	u.http = &httputil.ReverseProxy{
-		Transport:     transport,
-		FlushInterval: -1,
-		ErrorLog:      slog.NewLogLogger(u.log.Handler(), slog.LevelDebug),
-		Rewrite:       func(pr *httputil.ProxyRequest) { u.rewrite(pr, scheme) },
+		Transport:      transport,
+		FlushInterval:  -1,
+		ErrorLog:       slog.NewLogLogger(u.log.Handler(), slog.LevelDebug),
+		Rewrite:        func(pr *httputil.ProxyRequest) { u.rewrite(pr, scheme) },
+		ModifyResponse: noStatus,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			u.log.Warn("HTTP request not answered", "path", r.URL.Path, "upstream", u.String(), "err", err)
 			refuse(w, http.StatusBadGateway, u.unreachable(err))
