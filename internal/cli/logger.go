@@ -9,7 +9,7 @@ import (
 )
 
 // maxAttr is how many bytes of a text a line of the log shows: peers choose some
-// of them. What would move a cursor, slog quotes.
+// of them. What would move a cursor, slog quotes in text; in JSON it does not quote all of it.
 const maxAttr = 1 << 10
 
 // newLogger makes what tells of all that the live log does not show. With that, a
@@ -28,7 +28,7 @@ func newLogger(w io.Writer, c *config.Log) (all, sessions *slog.Logger) {
 	}}
 	build := func(o slog.HandlerOptions) *slog.Logger {
 		if c.Format == "json" {
-			return slog.New(slog.NewJSONHandler(w, &o))
+			return slog.New(slog.NewJSONHandler(&cleaner{out: w, json: true}, &o))
 		}
 		return slog.New(slog.NewTextHandler(w, &o))
 	}
