@@ -69,6 +69,29 @@ func TestKeysWrapAndUnwrap(t *testing.T) {
 	}
 }
 
+// TestAnyOfSeveralKeysOpens what was wrapped with all of them, however their lines end.
+func TestAnyOfSeveralKeysOpens(t *testing.T) {
+	first, second := ageKey(t), ageKey(t)
+	both := parseKey(t, strings.ReplaceAll(first+"\n"+second, "\n", "\r\n"))
+	own := random(record.KeyBytes)
+	wrapped, err := both.Wrap(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{first, second} {
+		if got, err := parseKey(t, text).Unwrap(wrapped); err != nil || !bytes.Equal(got, own) {
+			t.Errorf("one of them: %x, %v", got, err)
+		}
+		alone, err := parseKey(t, text).Wrap(own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := both.Unwrap(alone); err != nil || !bytes.Equal(got, own) {
+			t.Errorf("both, what one has wrapped: %x, %v", got, err)
+		}
+	}
+}
+
 func TestWhatIsNoKey(t *testing.T) {
 	id, err := age.GenerateX25519Identity()
 	if err != nil {

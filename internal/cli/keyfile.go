@@ -26,7 +26,7 @@ func readKey(path string) (*record.Key, error) {
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fail(exitReach, "read the tape's key: %w", err)
+		return nil, fail(exitReach, "read the tape's key: %v", err) // as text, lest it be the tape that is missed
 	}
 	defer f.Close()
 	info, err := f.Stat()
