@@ -110,10 +110,21 @@ func handshakeRequest(br *bufio.Reader, head []byte, maxBytes int) *http.Request
 		return nil
 	}
 	r, err := http.ReadRequest(br)
-	if err != nil || !r.ProtoAtLeast(1, 1) || r.Host == "" || !isHandshake(r) {
+	if err != nil || !r.ProtoAtLeast(1, 1) || r.Host == "" || !isHandshake(r) || spaced(r.Header) {
 		return nil
 	}
 	return r
+}
+
+// spaced reports whether a field's name has a space in it: a reader may take
+// "Content-Length : 5" for what this side does not.
+func spaced(h http.Header) bool {
+	for name := range h {
+		if strings.Contains(name, " ") {
+			return true
+		}
+	}
+	return false
 }
 
 // printable reports whether a head has no control characters but those that

@@ -153,6 +153,7 @@ func TestHostileClients(t *testing.T) {
 		{"too many", func(c *setup) { c.MaxConnections = 1 }, false, "", "", []string{"limit=limits.connections"}},
 		{"a line break in a field", patient, false, "GET / HTTP/1.1\r\nHost: a\r\nX: a\rInjected: b\r\n\r\n", "HTTP/1.1 400 ", nil},
 		{"a name with a space", patient, false, "GET / HTTP/1.1\r\nHost: a\r\nX : a\r\n\r\n", "HTTP/1.1 400 ", nil},
+		{"a name with a space, for a WebSocket", patient, false, strings.Replace(wstest.Request("/"), "\r\n\r\n", "\r\nContent-Length : 5\r\n\r\n", 1), "HTTP/1.1 400 ", nil},
 		{"two hosts", patient, false, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n", "HTTP/1.1 400 ", nil},
 		{"two lengths", patient, false, "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "HTTP/1.1 400 ", nil},
 	} {

@@ -186,7 +186,7 @@ const subprotocolField = "sec-websocket-protocol"
 
 // field returns a header field's value without its secrets.
 func (r *Redactor) field(h tape.Header) string {
-	name, value := h[0], h[1]
+	name, value := strings.TrimSpace(h[0]), h[1]
 	switch lower := strings.ToLower(name); {
 	case matches(r.rules.Headers, name):
 		value = r.secret(lower, value)
@@ -233,13 +233,30 @@ func (r *Redactor) cookie(pair string) string {
 	return pair[:len(pair)-len(value)] + r.pseudonym(value)
 }
 
-// URL redacts the query of a URL or request target and what the rules for text
-// find in it, and leaves every other byte.
+// URL redacts the credentials and the query of a URL or request target and what
+// the rules for text find in it, and leaves every other byte.
 func (r *Redactor) URL(text string) string {
 	if r == nil {
 		return text
 	}
-	return r.Text(r.query(text))
+	return r.Text(r.query(r.userinfo(text)))
+}
+
+// userinfo redacts what stands before the host (RFC 3986 section 3.2.1).
+func (r *Redactor) userinfo(text string) string {
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok || strings.ContainsAny(scheme, "/?#") {
+		return text
+	}
+	authority := rest
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		authority = rest[:end]
+	}
+	at := strings.LastIndex(authority, "@")
+	if at < 0 {
+		return text
+	}
+	return scheme + "://" + r.pseudonym(rest[:at]) + rest[at:]
 }
 
 func (r *Redactor) query(text string) string {

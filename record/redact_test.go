@@ -38,6 +38,8 @@ func TestSecretsOfHeadersAreReplacedAndNothingElse(t *testing.T) {
 		{"Location", "/b?a=1&api_key=2#f", "/b?a=1&api_key=*#f"},
 		{"Host", "a:80", "a:80"},
 		{"Authorization", "", ""},
+		{"Authorization ", "Bearer abc", "Bearer *"}, // which some servers take for the same
+		{"Referer", "https://ann:secret@a/b", "https://*@a/b"},
 	} {
 		s := tape.Session{Handshake: tape.Handshake{
 			Request: tape.Request{Headers: []tape.Header{{c.name, c.value}}}, Response: tape.Response{Headers: []tape.Header{{c.name, c.value}}},
@@ -67,6 +69,12 @@ func TestSecretsOfURLsAreReplacedAndNothingElse(t *testing.T) {
 		"/token=1/x":                     "/token=1/x",
 		"ws://h/p?jwt=a.b.c#token=1":     "ws://h/p?jwt=*#token=1",
 		"/?%zz=1&password=2":             "/?%zz=1&password=*",
+		"http://ann:a@b@h/p@q?token=1":   "http://*@h/p@q?token=*",
+		"ws://ann@h":                     "ws://*@h",
+		"ws://h/ann:secret@x":            "ws://h/ann:secret@x",
+		"ws://h?ann:secret@x":            "ws://h?ann:secret@x",
+		"/p?to=ws://ann:secret@h":        "/p?to=ws://ann:secret@h",
+		"unix:/run/a.sock:/p@q":          "unix:/run/a.sock:/p@q",
 	} {
 		if got := stars(r.URL(in)); got != want {
 			t.Errorf("%s becomes %s, want %s", in, got, want)
