@@ -16,15 +16,33 @@ import (
 type ordered[T any] struct {
 	slots []*slot[T]
 	head  int // those before it are gone
+	ready int // waiting slots that are done
 	limit int
 }
 
 type slot[T any] struct {
 	value T
 	done  bool
+	ready *int // of what it waits in, nil when it has gone out
+}
+
+// settle says whether a slot's value is complete.
+func (s *slot[T]) settle(done bool) {
+	switch {
+	case s.ready == nil || done == s.done:
+	case done:
+		*s.ready++
+	default:
+		*s.ready--
+	}
+	s.done = done
 }
 
 func (o *ordered[T]) add(s *slot[T]) *slot[T] {
+	s.ready = &o.ready
+	if s.done {
+		o.ready++
+	}
 	if o.head == len(o.slots) {
 		o.slots, o.head = o.slots[:0], 0
 	}
@@ -40,23 +58,34 @@ func (o *ordered[T]) add(s *slot[T]) *slot[T] {
 // waiting are the slots that have not gone out.
 func (o *ordered[T]) waiting() []*slot[T] { return o.slots[o.head:] }
 
-// next takes the first value that may go out.
+// next takes the first value that may go out. Thousands may wait that are not done,
+// so they are not looked through for each that is asked for: the only one that is
+// done is usually the last that came.
 func (o *ordered[T]) next() (v T, ok bool) {
-	for i, s := range o.waiting() {
-		if s.done {
-			if i == 0 {
-				o.slots[o.head] = nil
-				o.head++
-			} else {
-				o.slots = slices.Delete(o.slots, o.head+i, o.head+i+1)
-			}
-			return s.value, true
-		}
-		if len(o.waiting()) <= o.limit {
-			break
+	waiting := o.waiting()
+	i := 0
+	switch {
+	case o.ready == 0:
+		return v, false
+	case waiting[0].done:
+	case len(waiting) <= o.limit:
+		return v, false
+	case o.ready > 1:
+		i = slices.IndexFunc(waiting, func(s *slot[T]) bool { return s.done })
+	default:
+		for i = len(waiting) - 1; !waiting[i].done; i-- {
 		}
 	}
-	return v, false
+	s := waiting[i]
+	s.ready = nil
+	o.ready--
+	if i == 0 {
+		o.slots[o.head] = nil
+		o.head++
+	} else {
+		o.slots = slices.Delete(o.slots, o.head+i, o.head+i+1)
+	}
+	return s.value, true
 }
 
 // assembler turns the records of a session into lines: it joins pieces to
@@ -238,7 +267,7 @@ func (a *assembler) record(r *Record) {
 // remark adds a line that is not a message.
 func (a *assembler) remark(l *tape.Line) {
 	if !a.mute {
-		a.out.add(&slot[*lineMade]{&lineMade{Line: *l}, true})
+		a.out.add(&slot[*lineMade]{value: &lineMade{Line: *l}, done: true})
 	}
 }
 
@@ -422,7 +451,7 @@ func (b *building) settle() {
 		b.m.ReceivedError = b.in.m.Error
 		b.m.Redacted = b.m.Redacted || b.in.m.Redacted
 	}
-	b.slot.done = b.ended && b.m.Fate != "" && (b.in == nil || b.in.ended)
+	b.slot.settle(b.ended && b.m.Fate != "" && (b.in == nil || b.in.ended))
 }
 
 // errTooLong means that a reader has given a message up.

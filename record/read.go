@@ -405,7 +405,7 @@ func (f *framer) Finish(ctx context.Context) iter.Seq2[*tape.Frame, error] {
 			return
 		}
 		for _, s := range f.out.waiting() {
-			s.done = s.done || entry.State != tape.Open
+			s.settle(s.done || entry.State != tape.Open)
 		}
 		f.out.limit = 0
 		f.drain(yield)
@@ -477,7 +477,7 @@ func (c *framing) settle() {
 	if c.of != nil && c.of.passed {
 		c.slot.value.Leg = tape.LegBoth
 	}
-	c.slot.done = c.ended && (c.of == nil || c.of.decided)
+	c.slot.settle(c.ended && (c.of == nil || c.of.decided))
 }
 
 // came finds the message of a frame that came in.
