@@ -471,3 +471,32 @@ func TestAnAnswerCannotBreakOutOfItsField(t *testing.T) {
 		t.Errorf("answered %s %q", res.Status, res.Header)
 	}
 }
+
+// TestAFloodBehindTheCloseFrame of wstape's own is not listened to for long.
+func TestAFloodBehindTheCloseFrame(t *testing.T) {
+	for name, change := range map[string]func(*setup){"": func(*setup) {}, "strict": strict, "staged": new(play).on(t)} {
+		t.Run(name, func(t *testing.T) {
+			log := &journal{}
+			r, client, server := pair(t, tape.Client, patient, log.on, change)
+			wait, _ := r.shutdown()
+			client.ExpectClose(1001, going)
+			server.ExpectClose(1001, going)
+			pings := bytes.Repeat(wstest.Bytes(wstest.New(tape.Ping, "").From(tape.Client)), 1000)
+			for range 1000 {
+				if _, err := client.Conn.Write(pings); err != nil {
+					break
+				}
+			}
+			_ = client.Conn.Close()
+			_ = server.Conn.Close()
+			if err := wait(); err != nil {
+				t.Errorf("shutdown: %v", err)
+			}
+			r.ending(1, tape.Ending{Kind: tape.EndClose, Code: 1001, Reason: going})
+			if n := len(r.frames(1, tape.Client)); n > 100_000 {
+				t.Errorf("%d frames are on the tape", n)
+			}
+			log.says(t, "limit=limits.close_timeout", "peer=client")
+		})
+	}
+}

@@ -32,6 +32,7 @@ type link struct {
 	closing closePayload
 	closed  bool // a close frame has been passed on
 	hungUp  bool // nothing more is passed on: our own close frame has been sent, or nothing can be
+	late    int  // frames that came since
 	broken  bool // dst takes nothing more
 }
 
@@ -67,7 +68,22 @@ func (l *link) readOnce() bool {
 	if h := l.session.hanging.Load(); h != nil && going {
 		l.hangUp(h)
 	}
-	return going
+	return going && !l.heedless()
+}
+
+// maxLate is how many frames may come behind our own close frame. They only wait
+// to be over, but whoever keeps track of what became of each has work with them.
+const maxLate = 10_000
+
+// heedless ends the session when its peer goes on and on behind our close frame.
+func (l *link) heedless() bool {
+	if l.late <= maxLate {
+		return false
+	}
+	s := l.session
+	s.proxy.complain("session ended: a peer goes on sending behind the close frame", "limits.close_timeout", "session", s.tap.Number(), "peer", l.from.String())
+	s.closeLegs()
+	return true
 }
 
 // forward records a chunk and passes it on, unread and unchanged.
@@ -121,9 +137,19 @@ func (l *link) write(b []byte) bool {
 // look finds a close frame among the parts: how the session ends, and that the
 // answer to it must come in bounded time.
 func (l *link) look() {
+	l.count()
 	for i := range l.parts {
 		if payload, ok := l.closing.add(&l.parts[i]); ok {
 			l.closes(payload)
+		}
+	}
+}
+
+// count counts the frames among the parts that come too late.
+func (l *link) count() {
+	for i := range l.parts {
+		if p := &l.parts[i]; l.hungUp && (p.Begin || p.Raw) {
+			l.late++
 		}
 	}
 }

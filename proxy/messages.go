@@ -27,14 +27,18 @@ func (w *way) step() outcome {
 	}
 	if l.guard != nil {
 		if violation := l.inspect(); violation != "" {
+			l.count()
 			w.violated(violation)
-			return goOn
+			return going(!l.heedless())
 		}
 	}
 	switch p := &l.parts[0]; {
 	case l.hungUp:
 		l.look()
 		w.record(tape.LegIn)
+		if l.heedless() {
+			return ended
+		}
 	case p.Raw:
 		w.blind(p, raw)
 	case p.Begin:

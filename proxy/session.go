@@ -36,8 +36,8 @@ type session struct {
 	hanging atomic.Pointer[hangup] // send this close frame and stop passing on
 	gone    atomic.Bool            // the session is over: connections are being closed
 
-	winding atomic.Bool  // the session is ending by itself, and may be still for CloseTimeout only
-	moved   atomic.Int64 // while it is winding: when bytes last moved, since began
+	winding atomic.Bool  // the session is ending, and may be still for CloseTimeout only
+	moved   atomic.Int64 // while it is winding by itself: when bytes last moved, since began
 	began   time.Time
 
 	stalls [2]stall // of the links, by the side that sends
@@ -184,8 +184,13 @@ func (s *session) wind() {
 	s.clock = time.AfterFunc(s.proxy.config.CloseTimeout, s.expire)
 }
 
-// touch notes that bytes have moved.
-func (s *session) touch() { s.moved.Store(int64(time.Since(s.began))) }
+// touch notes that bytes have moved. Once wstape itself ends a session, they do not
+// prolong it.
+func (s *session) touch() {
+	if !s.winding.Load() || s.hanging.Load() == nil {
+		s.moved.Store(int64(time.Since(s.began)))
+	}
+}
 
 // expire ends a winding session that stands still, be it that a peer says
 // nothing or that it takes nothing.
