@@ -99,7 +99,7 @@ func channel(identifier string) string {
 // more reports whether an object has more than one member.
 func more(raw json.RawMessage) bool {
 	n := 0
-	for range Members(raw) {
+	for range members(raw) {
 		if n++; n > 1 {
 			return true
 		}

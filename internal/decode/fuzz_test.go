@@ -114,7 +114,7 @@ func FuzzWalkJSON(f *testing.F) {
 		}
 		object := map[string]json.RawMessage{}
 		if json.Unmarshal(raw, &object) == nil && raw[0] == '{' {
-			for quoted, v := range Members(raw) {
+			for quoted, v := range members(raw) {
 				name, ok := Text(quoted)
 				if _, there := object[name]; !ok || !there || !json.Valid(v) {
 					t.Errorf("%q has no member %q with %q", raw, quoted, v)

@@ -59,7 +59,7 @@ func typeOfObject(v *View, raw json.RawMessage) {
 		}
 	}
 	n := 0
-	for range Members(raw) {
+	for range members(raw) {
 		n++
 	}
 	// With more members it may well be an application's own ping.
@@ -208,9 +208,9 @@ func elements(raw json.RawMessage) iter.Seq[json.RawMessage] {
 	}
 }
 
-// Members yields the members of a JSON object, which must be valid; names are
+// members yields the members of a JSON object, which must be valid; names are
 // still quoted.
-func Members(raw json.RawMessage) iter.Seq2[json.RawMessage, json.RawMessage] {
+func members(raw json.RawMessage) iter.Seq2[json.RawMessage, json.RawMessage] {
 	return func(yield func(name, value json.RawMessage) bool) {
 		for i := space(raw, 1); i < len(raw) && raw[i] != '}'; i = space(raw, i) {
 			nameEnd := stringEnd(raw, i)
@@ -233,7 +233,7 @@ func pick(raw json.RawMessage, names ...string) map[string]json.RawMessage {
 	if len(raw) == 0 || raw[0] != '{' {
 		return found
 	}
-	for quoted, value := range Members(raw) {
+	for quoted, value := range members(raw) {
 		for _, name := range names {
 			if len(quoted) == len(name)+2 && string(quoted[1:len(quoted)-1]) == name {
 				found[name] = value

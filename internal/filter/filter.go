@@ -52,8 +52,9 @@ type Filter struct {
 
 // scratch is the memory that matching one message takes.
 type scratch struct {
-	vm  vm.VM
-	env fields
+	vm   vm.VM
+	env  fields
+	json scan
 }
 
 // Error is a mistake in an expression.
@@ -172,17 +173,18 @@ func (f *Filter) Match(s *Subject) bool {
 	if !ok {
 		x = new(scratch)
 	}
-	f.fill(&x.env, s)
+	f.fill(x, s)
 	out, err := x.vm.Run(f.program, &x.env)
 	holds, ok := out.(bool)
 	x.env = fields{} // lets go of the message
+	x.json.forget()
 	f.spare.Put(x)
 	return err == nil && ok && holds
 }
 
 // fill fills in what the expression looks at.
-func (f *Filter) fill(e *fields, s *Subject) {
-	m := s.Message
+func (f *Filter) fill(x *scratch, s *Subject) {
+	m, e := s.Message, &x.env
 	*e = fields{
 		From: m.From.String(), Op: m.Op.String(), Len: int(m.Len), Fate: string(cmp.Or(m.Fate, tape.Passed)), T: m.T.Seconds(), Seq: int(m.Seq),
 		Frames: max(1, len(m.Frames)), Wire: int(m.WireLen), Problem: m.Violation, Latency: s.Latency.Seconds(),
@@ -203,7 +205,7 @@ func (f *Filter) fill(e *fields, s *Subject) {
 		e.Received = string(m.Received.Payload)
 	}
 	if f.uses["json"] && (m.Op == tape.Text || m.Op == tape.Binary) && mayBeJSON(m.Payload) {
-		e.JSON = f.json.decode(m.Payload)
+		e.JSON = x.json.read(m.Payload, f.json)
 	}
 	if m.Op == tape.Close {
 		e.Code, e.Reason, _ = tape.ParseClose(m.Payload)

@@ -1,10 +1,7 @@
 package filter
 
 import (
-	"bytes"
-	"encoding/json"
 	"slices"
-	"strconv"
 
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/parser"
@@ -15,8 +12,10 @@ import (
 // member is what an expression looks at of a JSON value: all of it, or only some
 // of its members if it is an object. Decoding the rest would cost most of the time.
 type member struct {
+	name string
+	n    int // of all; the root is 0
 	all  bool
-	some map[string]*member
+	some []*member
 }
 
 // jsonOf reads what an expression looks at below json.
@@ -28,26 +27,45 @@ func jsonOf(text string) *member {
 	}
 	p := &paths{ends: map[ast.Node][]string{}}
 	ast.Walk(&tree.Node, p)
+	last := 0
 	for _, path := range p.ends {
-		root.add(path)
+		root.add(path, &last)
 	}
 	root.all = root.all || p.env
 	return root
 }
 
-func (m *member) add(path []string) {
+// add adds the path to a member; last is the number of the last one that was made.
+func (m *member) add(path []string, last *int) {
 	if m.all = m.all || len(path) == 0; m.all {
 		return
 	}
-	if m.some == nil {
-		m.some = map[string]*member{}
-	}
-	next := m.some[path[0]]
+	next := m.named([]byte(path[0]))
 	if next == nil {
-		next = &member{}
-		m.some[path[0]] = next
+		*last++
+		next = &member{name: path[0], n: *last}
+		m.some = append(m.some, next)
 	}
-	next.add(path[1:])
+	next.add(path[1:], last)
+}
+
+// named is the member of a name; nil if it is not looked at.
+func (m *member) named(name []byte) *member {
+	for _, one := range m.some {
+		if one.name == string(name) {
+			return one
+		}
+	}
+	return nil
+}
+
+// quoted is the member of a name as JSON writes it, which may be plain.
+func (m *member) quoted(name []byte, plain bool) *member {
+	if plain {
+		return m.named(name[1 : len(name)-1])
+	}
+	text, _ := decode.Text(name)
+	return m.named([]byte(text))
 }
 
 // paths are the nodes of an expression that are a value below json, with the
@@ -80,45 +98,4 @@ func (p *paths) extend(from, to ast.Node, names ...string) {
 		delete(p.ends, from)
 		p.ends[to] = append(slices.Clip(path), names...)
 	}
-}
-
-// decode returns what the expression looks at of a payload, nil if that is not JSON.
-func (m *member) decode(payload []byte) (v any) {
-	if m.all {
-		_ = json.Unmarshal(payload, &v)
-		return v
-	}
-	if payload = bytes.Trim(payload, " \t\r\n"); !json.Valid(payload) {
-		return nil
-	}
-	return m.of(payload)
-}
-
-// of is decode for valid JSON without space around it.
-func (m *member) of(raw json.RawMessage) (v any) {
-	if m.all || raw[0] != '{' {
-		return value(raw)
-	}
-	found := make(map[string]any, len(m.some))
-	for quoted, value := range decode.Members(raw) {
-		key, _ := decode.Text(quoted)
-		if one := m.some[key]; one != nil {
-			found[key] = one.of(value) // of two with the same name the last counts
-		}
-	}
-	return found
-}
-
-// value decodes valid JSON; the commonest kinds at once.
-func value(raw json.RawMessage) (v any) {
-	if s, ok := decode.Text(raw); ok {
-		return s
-	}
-	if c := raw[0]; c == '-' || c >= '0' && c <= '9' {
-		if f, err := strconv.ParseFloat(string(raw), 64); err == nil {
-			return f
-		}
-	}
-	_ = json.Unmarshal(raw, &v)
-	return v
 }
