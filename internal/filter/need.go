@@ -3,6 +3,7 @@ package filter
 import (
 	"bytes"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -17,7 +18,8 @@ import (
 type need struct {
 	all, any []need
 	bytes    []byte
-	escaped  bool // JSON may write the bytes otherwise, with backslashes
+	value    func(scan) bool // what must come behind them, which are a key; nil if anything may
+	escape   []byte          // with this in it JSON may write the bytes otherwise; nil if they stand as they are
 }
 
 // in reports whether the payload has what is needed.
@@ -27,7 +29,7 @@ func (n *need) in(payload []byte) bool {
 			return false
 		}
 	}
-	if len(n.bytes) > 0 && !bytes.Contains(payload, n.bytes) && !(n.escaped && bytes.IndexByte(payload, '\\') >= 0) {
+	if len(n.bytes) > 0 && !n.stands(payload) && (n.escape == nil || !bytes.Contains(payload, n.escape)) {
 		return false
 	}
 	for i := range n.any {
@@ -36,6 +38,24 @@ func (n *need) in(payload []byte) bool {
 		}
 	}
 	return len(n.any) == 0
+}
+
+// stands reports whether the bytes are in a payload, and behind them the value.
+func (n *need) stands(payload []byte) bool {
+	if n.value == nil {
+		return bytes.Contains(payload, n.bytes)
+	}
+	for at := 0; ; at++ { // the quote that ends one may begin the next
+		i := bytes.Index(payload[at:], n.bytes)
+		if i < 0 {
+			return false
+		}
+		at += i
+		s := scan{text: payload, at: at + len(n.bytes)}
+		if s.colon() && n.value(s) {
+			return true
+		}
+	}
 }
 
 // needOf reads what an expression needs. What is not understood needs nothing.
@@ -65,7 +85,8 @@ func needOfNode(node ast.Node) need {
 	case "contains", "startsWith", "endsWith", "in", "matches":
 		return needOfOperand(n.Left, n.Operator, n.Right)
 	case "<", "<=", ">", ">=": // none of them holds where one side is nil
-		return need{all: []need{keysOf(n.Left), keysOf(n.Right)}}
+		mirrored := map[string]string{"<": ">", "<=": ">=", ">": "<", ">=": "<="}[n.Operator]
+		return need{all: []need{keysOf(n.Left, valueOf(n.Operator, n.Right)), keysOf(n.Right, valueOf(mirrored, n.Left))}}
 	}
 	return need{}
 }
@@ -89,7 +110,7 @@ func needOfOperand(field ast.Node, operator string, with ast.Node) need {
 			return need{}
 		}
 	}
-	return need{all: []need{keysOf(field), ofStrings(operator, with, quoted)}}
+	return need{all: []need{keysOf(field, valueOf(operator, with)), ofStrings(operator, with, quoted)}}
 }
 
 // ofStrings is what an operator makes of a string, or of one of several.
@@ -127,14 +148,60 @@ func hasEmpty(a *ast.ArrayNode) bool {
 // isConstant reports whether a node is a value that is not nil.
 func isConstant(n ast.Node) bool {
 	switch n.(type) {
-	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+	case *ast.StringNode, *ast.BoolNode:
 		return true
 	}
-	return false
+	_, ok := numberOf(n)
+	return ok
 }
 
-// keysOf is what a chain of members below json needs not to be nil.
-func keysOf(n ast.Node) need {
+// numberOf is the number that a node is, as it is compared with those of JSON.
+func numberOf(n ast.Node) (f float64, ok bool) {
+	switch x := n.(type) {
+	case *ast.IntegerNode:
+		return float64(x.Value), true
+	case *ast.FloatNode:
+		return x.Value, true
+	case *ast.UnaryNode:
+		f, ok = numberOf(x.Node)
+		return -f, ok && x.Operator == "-"
+	}
+	return 0, false
+}
+
+// valueOf is how JSON must write what compares like that with a constant; nil if
+// that cannot be told at once.
+func valueOf(operator string, with ast.Node) func(scan) bool {
+	if b, ok := with.(*ast.BoolNode); ok && operator == "==" {
+		return func(s scan) bool { return s.word(strconv.FormatBool(b.Value)) }
+	}
+	than, ok := numberOf(with)
+	if !ok {
+		return nil
+	}
+	compare := map[string]func(f float64) bool{
+		"==": func(f float64) bool { return f == than },
+		"<":  func(f float64) bool { return f < than },
+		"<=": func(f float64) bool { return f <= than },
+		">":  func(f float64) bool { return f > than },
+		">=": func(f float64) bool { return f >= than },
+	}[operator]
+	if compare == nil {
+		return nil
+	}
+	return func(s scan) bool {
+		begin := s.at
+		if !s.number() {
+			return false
+		}
+		f, err := strconv.ParseFloat(string(s.text[begin:s.at]), 64)
+		return err == nil && compare(f)
+	}
+}
+
+// keysOf is what a chain of members below json needs not to be nil, and to be a
+// value if one is said.
+func keysOf(n ast.Node, value func(scan) bool) need {
 	out := need{}
 	if rootOf(n) != "json" {
 		return out
@@ -143,9 +210,11 @@ func keysOf(n ast.Node) need {
 		switch x := n.(type) {
 		case *ast.MemberNode:
 			if key, ok := x.Property.(*ast.StringNode); ok {
-				out.all = append(out.all, quoted("==", key.Value))
+				one := quoted("==", key.Value)
+				one.value = value
+				out.all = append(out.all, one)
 			}
-			n = x.Node
+			n, value = x.Node, nil // which is of the last one
 		case *ast.ChainNode:
 			n = x.Node
 		default:
@@ -155,15 +224,20 @@ func keysOf(n ast.Node) need {
 }
 
 // quoted is how JSON writes a string, or a part of it.
-func quoted(operator, s string) need {
-	if strings.ContainsRune(s, utf8.RuneError) {
+func quoted(operator, text string) need {
+	if strings.ContainsRune(text, utf8.RuneError) {
 		return need{} // stands for bytes that are not UTF-8, too
 	}
+	s := text
 	if operator == "==" || operator == "startsWith" {
 		s = `"` + s
 	}
 	if operator == "==" || operator == "endsWith" {
 		s += `"`
 	}
-	return need{bytes: []byte(s), escaped: true}
+	escape := `\u`
+	if strings.ContainsAny(text, "\"\\/\b\f\n\r\t") { // they have escapes of their own
+		escape = `\`
+	}
+	return need{bytes: []byte(s), escape: []byte(escape)}
 }

@@ -21,9 +21,27 @@ func TestWhatIsNeeded(t *testing.T) {
 		{`json.type == "x"`, `{"type":"xx"}`, false},
 		{`json.type == "x"`, `{"kind":"x"}`, false},
 		{`json.type == "x"`, `{"kind":"\u0078"}`, true}, // escaped it might be anything
-		{`json.a.b == 5`, `{"a":{"b":7}}`, true},
+		{`json.a.b == 5`, `{"a":{"b":7}}`, false},
+		{`json.a.b == 5`, `{"a":{"b" : 50e-1 }}`, true},
+		{`5 == json.a`, `{"a":"5"}`, false},
+		{`json.a == 5`, `{"a":7,"b":{"a":5}}`, true}, // it is not known which one is meant
+		{`json.a == 5`, `{"a":7,"\u0061":5}`, true},
+		{`json.a == 5`, `{"a":7,"b":"\n"}`, false}, // no letter is written like that
+		{`json["/"] == 5`, `{"\/":5}`, true},
+		{`json[","] == 5`, `{"a":"b",",":5}`, true},
+		{`json.a == -5`, `{"a":5}`, false},
+		{`json.a == -5`, `{"a":-5}`, true},
+		{`json.a == true`, `{"a":false}`, false},
+		{`json.a == true`, `{"a": true}`, true},
+		{`json.a[0] == 5`, `{"a":[5]}`, true},
+		{`json.a == 5 and json.b == 5`, `{"a":5,"b":6}`, false},
 		{`json.a.b == 5`, `{"a":{"c":5}}`, false},
 		{`json.a.b > 5`, `{"a":7}`, false},
+		{`json.a > 5`, `{"a":5}`, false},
+		{`json.a > 5`, `{"a":5.1}`, true},
+		{`5 > json.a`, `{"a":5}`, false},
+		{`5 > json.a`, `{"a":4}`, true},
+		{`json.a > json.b`, `{"a":"b","b":"a"}`, true},
 		{`json.a == nil`, `{}`, true},
 		{`json.a != "x"`, `{}`, true},
 		{`not (json.a == "x")`, `{}`, true},
@@ -101,7 +119,7 @@ func randomFilter(rng *rand.Rand, depth int) string {
 		}
 		return "(" + randomFilter(rng, depth-1) + pick(rng, ") && (", ") || (", ") and (", ") or (") + randomFilter(rng, depth-1) + ")"
 	}
-	field := pick(rng, "text", "json", "json.a", "json.b", "json.a.b", "json[0]", "json.a[0].b", `json["a b"]`, "json?.a", "(json.a ?? json.b)")
+	field := pick(rng, "text", "json", "json.a", "json.b", "json.a.b", "json[0]", "json.a[0].b", `json["a b"]`, `json[","]`, "json?.a", "(json.a ?? json.b)")
 	word := strconv.Quote(pick(rng, words()...))
 	switch rng.IntN(7) {
 	case 6:
@@ -112,7 +130,11 @@ func randomFilter(rng *rand.Rand, depth int) string {
 	case 1:
 		return field + pick(rng, " == ", " != ") + pick(rng, "5", "5.0", "true", "nil", "json.b", "-5")
 	case 2:
-		return "json.a" + pick(rng, " < ", " >= ") + pick(rng, "5", "json.b", `"b"`)
+		field, operator, with := "json.a", pick(rng, " < ", " <= ", " > ", " >= "), pick(rng, "5", "-5", "0.0", "json.b", `"b"`)
+		if rng.IntN(2) == 0 {
+			field, with = with, field
+		}
+		return field + operator + with
 	case 3:
 		return word + " == " + field
 	}
@@ -134,7 +156,7 @@ func randomValue(rng *rand.Rand, depth int) string {
 	case n < 3 && depth > 0:
 		var members []string
 		for range rng.IntN(4) {
-			members = append(members, randomString(rng, pick(rng, "a", "b", "a b"))+pick(rng, ":", " : ")+randomValue(rng, depth-1))
+			members = append(members, randomString(rng, pick(rng, "a", "b", "a b", ","))+pick(rng, ":", " : ")+randomValue(rng, depth-1))
 		}
 		return "{" + strings.Join(members, ",") + "}"
 	case n == 3 && depth > 0:
