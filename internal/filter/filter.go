@@ -253,6 +253,8 @@ func (p *patcher) Visit(node *ast.Node) {
 	switch n := (*node).(type) {
 	case *ast.IdentifierNode:
 		p.uses[n.Value] = true
+	case *ast.BinaryNode:
+		p.compared(n)
 	case *ast.MemberNode:
 		p.check(n)
 		if root := rootOf(n); root == "json" || root == "view" {

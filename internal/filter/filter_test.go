@@ -107,6 +107,11 @@ func TestMistakes(t *testing.T) {
 		reason string
 	}{
 		`form == "client"`:            {1, `there is no field "form"; did you mean "from"?`},
+		`t < 5s and from == "clent"`:  {20, `from is never "clent"; did you mean "client"?`},
+		`"txet" != op`:                {1, `op is never "txet"; did you mean "text"?`},
+		`op in ["ping", "heartbeat"]`: {16, `op is never "heartbeat"; it is one of text, binary, ping, pong, close, continuation, raw`},
+		`session.state == "ended"`:    {18, `session.state is never "ended"; it is one of open, closed, interrupted, refused`},
+		`fate == "edit"`:              {9, `fate is never "edit"; did you mean "edited"?`},
 		`len > 5 && jsno.x == 1`:      {12, `did you mean "json"?`},
 		`t < 500ms && lenn > 1`:       {14, `did you mean "len"?`},
 		`t < 5s and quux == 1`:        {12, `see wstape help filter`},
