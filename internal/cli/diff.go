@@ -47,7 +47,8 @@ their view reads, but by bytes as they are.
 Of each session the first %d messages and %s are compared, messages longer
 than %s as bytes; --filter picks others, like '!view.heartbeat'.
 Of files with several sessions the n-th is compared with the n-th.
-Exit code 0 if they are equal, 1 if they are not, or not all could be compared.`, replay.MaxDiffMessages, size(replay.MaxDiffBytes), size(replay.MaxDiffJSON)),
+Exit code 0 if they are equal, 1 if they are not, or not all could be compared, and
+3 if one is not there.`, replay.MaxDiffMessages, size(replay.MaxDiffBytes), size(replay.MaxDiffJSON)),
 		Example: `  wstape diff -2 -1
   wstape diff yesterday.cassette.jsonl 3 --ignore '$.price'
   wstape diff 3 4 --match json --filter 'from == "server"'
@@ -92,6 +93,9 @@ func (a *app) diff(ctx context.Context, o *diffOptions, m replay.Matching, args 
 	for i, arg := range args {
 		var err error
 		if sides[i], err = a.resolveOne(ctx, t, arg); err != nil {
+			if exitCode(err) == exitNo { // which says here that they differ
+				err = fail(exitReach, "%w", err)
+			}
 			return err
 		}
 	}

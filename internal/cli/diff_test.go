@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/wstape/wstape/internal/wstest"
 )
 
 // run runs a command to its end.
@@ -54,6 +56,17 @@ func TestDiffTwoRuns(t *testing.T) {
 				t.Errorf("two runs are not equal:\n%s%s", out, stderr)
 			}
 		})
+	}
+}
+
+// TestDiffOfWhatIsNotThere has an exit code that does not say they differ.
+func TestDiffOfWhatIsNotThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "t.db")
+	babel(t, path, wstest.Rand(t), 2)
+	for _, args := range [][]string{{"1", "9"}, {"9", "1"}, {"-3", "1"}, {"1", "nothing.har"}} {
+		if _, talk, code := run(append([]string{"diff", "--tape", path}, args...)...); code != exitReach {
+			t.Errorf("%v: %d, %s", args, code, talk)
+		}
 	}
 }
 

@@ -180,6 +180,9 @@ func (a *app) tagCommand() *cobra.Command {
 			label.Tags[key] = value
 		}
 		for _, key := range remove {
+			if _, ok := label.Tags[key]; !ok {
+				return fail(exitNo, "%s has no tag %q to remove; wstape ls shows its tags", at.name, key)
+			}
 			delete(label.Tags, key)
 		}
 		if err := t.SetLabel(cmd.Context(), at.n, label); err != nil {

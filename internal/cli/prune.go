@@ -89,7 +89,7 @@ func keepOf(age, size string, sessions uint64) (k record.Keep, err error) {
 		k.Bytes = int64(bytes)
 	}
 	if k == (record.Keep{}) {
-		return k, fail(exitUsage, "say what to keep: --age, --size or --sessions")
+		return k, fail(exitUsage, "say what to keep: --age, --size or --sessions, more than none; wstape rm --filter true removes all")
 	}
 	return k, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,8 +63,15 @@ func (a *app) resolveOne(ctx context.Context, t *tapeFile, arg string) ([]target
 	if strings.ContainsAny(arg, "./\\") {
 		return nil, fail(exitReach, "open %s: %w; sessions on a tape are named by number: wstape ls --tape %s lists them", arg, fs.ErrNotExist, t.path)
 	}
-	return nil, fail(exitUsage, "%q names no session: give a number (3), -1 for the last, the beginning of a UUID, or a cassette, HAR file or mitmproxy dump", arg)
+	hint := ""
+	if several.MatchString(arg) {
+		hint = "; several are named one after the other: 3 4 5"
+	}
+	return nil, fail(exitUsage, "%q names no session: give a number (3), -1 for the last, the beginning of a UUID, or a cassette, HAR file or mitmproxy dump%s", arg, hint)
 }
+
+// several matches how people write more than one session where one is named.
+var several = regexp.MustCompile(`^[0-9]+([-,][0-9]+)+$`)
 
 func notFound(t *tapeFile, arg string, err error) error {
 	if errors.Is(err, record.ErrNotFound) {
