@@ -75,11 +75,17 @@ type tailer struct {
 
 // tailed is a session that is being followed.
 type tailed struct {
-	lines *record.Follower
-	sight *sight
-	size  uint64 // of its stream when it was last read
-	shown bool   // its handshake has been shown
+	lines   *record.Follower
+	sight   *sight
+	size    uint64 // of its stream when it was last read
+	shown   bool   // its handshake has been shown
+	opening string // or waits until there is more to show, which a filter may find
+	matched bool   // more of it has been shown
 }
+
+// sparing reports whether of a session in which a filter finds nothing nothing is
+// shown. Programs are told of all.
+func (w *tailer) sparing() bool { return !w.json && w.lens.filter != nil }
 
 func (w *tailer) run(ctx context.Context) error {
 	version, err := w.tape.Wait(ctx, 0)
@@ -196,7 +202,9 @@ func (w *tailer) session(ctx context.Context, e *record.Entry) error {
 	}
 	if !s.shown && e.Status != 0 {
 		s.shown = true
-		w.event(e, "open", 0, &e.Session, w.layout.openText(&e.Session))
+		if s.opening = w.layout.openText(&e.Session); !w.sparing() {
+			w.announce(e, s)
+		}
 	}
 	if e.Size > s.size {
 		s.size = e.Size
@@ -211,8 +219,18 @@ func (w *tailer) session(ctx context.Context, e *record.Entry) error {
 		return err
 	}
 	w.open[e.N] = nil
-	w.event(e, "end", e.Duration, &e.Session, w.layout.closeText(&e.Session))
+	if s.matched || !w.sparing() {
+		w.event(e, "end", e.Duration, &e.Session, w.layout.closeText(&e.Session))
+	}
 	return nil
+}
+
+// announce shows a session's handshake, unless it was shown before.
+func (w *tailer) announce(e *record.Entry, s *tailed) {
+	if s.opening != "" {
+		w.event(e, "open", 0, &e.Session, s.opening)
+		s.opening = ""
+	}
 }
 
 func (w *tailer) print(e *record.Entry, s *tailed, lines iter.Seq2[*tape.Line, error]) error {
@@ -221,6 +239,8 @@ func (w *tailer) print(e *record.Entry, s *tailed, lines iter.Seq2[*tape.Line, e
 			return err
 		}
 		if line.Message == nil {
+			w.announce(e, s)
+			s.matched = true
 			w.event(e, "mark", line.T, line, w.layout.line(line, nil))
 			continue
 		}
@@ -242,6 +262,8 @@ func (w *tailer) print(e *record.Entry, s *tailed, lines iter.Seq2[*tape.Line, e
 			}
 			body = json.RawMessage(text)
 		}
+		w.announce(e, s)
+		s.matched = true
 		w.event(e, "message", line.T, body, w.layout.line(line, &x))
 	}
 	return nil
