@@ -16,9 +16,10 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/wstape/wstape/internal/demo"
+	"github.com/wstape/wstape/internal/wstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, wstest.Lingering()) }
 
 // patience bounds what a test waits for; nothing is asserted about how long it took.
 const patience = 20 * time.Second

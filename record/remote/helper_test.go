@@ -8,11 +8,12 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/wstape/wstape/internal/wstest"
 	"github.com/wstape/wstape/record"
 	"github.com/wstape/wstape/record/remote"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, wstest.Lingering()) }
 
 // place returns a path for a tape that is short enough for a socket beside it,
 // which t.TempDir with its long names is not.
