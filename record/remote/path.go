@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -42,10 +43,15 @@ func makePrivate(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
+	switch info, err := os.Lstat(dir); {
+	case err != nil:
+		return err
+	case !info.IsDir():
 		return fmt.Errorf("%s is not a directory", dir)
+	case !mine(info):
+		return fmt.Errorf("%s belongs to another user", dir)
 	}
-	return os.Chmod(dir, 0o700) // which fails when it is somebody else's
+	return os.Chmod(dir, 0o700)
 }
 
 // Listen opens the socket of a tape whose lock the caller holds: whatever is
@@ -58,11 +64,11 @@ func Listen(tape string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
 		_ = os.Remove(path)
 	}
-	ln, err := net.Listen("unix", path)
+	ln, err := (&net.ListenConfig{Control: closed}).Listen(context.Background(), "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("listen for readers of tape %s: %w", tape, err)
 	}
-	if err := os.Chmod(path, 0o600); err != nil {
+	if err := os.Chmod(path, 0o600); err != nil { // elsewhere than on Linux its mode is as the umask says until now
 		ln.Close()
 		return nil, fmt.Errorf("listen for readers of tape %s: %w", tape, err)
 	}
