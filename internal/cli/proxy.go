@@ -106,6 +106,8 @@ type service struct {
 	failed   chan error         // from what serves
 	unserve  context.CancelFunc // ends what serves readers, the admin side and the service manager
 	draining atomic.Bool        // no more connections are accepted
+
+	stillborn bool // it could not be started: a tape that was made for it goes again
 }
 
 // startService opens everything that the configuration asks for, the listener
@@ -121,6 +123,7 @@ func (a *app) startService(c *config.Config, given sockets) (_ *service, err err
 	s := &service{config: c, logger: logger, failed: make(chan error, maxServers), unserve: cancel}
 	defer func() {
 		if err != nil {
+			s.stillborn = true
 			_ = s.release(a.hard)
 		}
 	}()
@@ -404,7 +407,11 @@ func (s *service) closeTape() error {
 	s.unserve()
 	s.serving.Wait()
 	if s.store != nil {
-		if closing := s.store.Close(); err == nil && closing != nil {
+		finish := s.store.Close
+		if s.stillborn {
+			finish = s.store.Abandon
+		}
+		if closing := finish(); err == nil && closing != nil {
 			err = fmt.Errorf("close the tape: %w; what is on it is put in order when it is next opened", closing)
 		}
 	}
