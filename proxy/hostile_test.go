@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -472,6 +473,58 @@ func TestAnAnswerCannotBreakOutOfItsField(t *testing.T) {
 	}
 }
 
+// TestWhatWasOnItsWayBeforeTheCloseFrame is no flood: a server says more than a
+// slow client takes, and answers the close frame as soon as it hears of it.
+func TestWhatWasOnItsWayBeforeTheCloseFrame(t *testing.T) {
+	for name, change := range map[string]func(*setup){"": func(*setup) {}, "strict": strict, "staged": new(play).on(t)} {
+		t.Run(name, func(t *testing.T) {
+			r, client, server := pair(t, tape.Client, patient, change)
+			said := wstest.Bytes(wstest.New(tape.Text, strings.Repeat("a", 100)))
+			var written atomic.Int64
+			enough, done := make(chan struct{}), make(chan struct{})
+			go func() {
+				defer close(done)
+				for {
+					select {
+					case <-enough:
+						return
+					default:
+					}
+					if _, err := server.Conn.Write(said); err != nil {
+						return
+					}
+					written.Add(1)
+				}
+			}()
+			heldBack(&written)
+			close(enough)
+			wait, _ := r.shutdown()
+			for op := tape.Text; op != tape.Close; {
+				op = client.Receive().Op
+			}
+			client.Send(wstest.CloseFrame(1001, going).From(tape.Client))
+			client.CloseWrite()
+			<-done
+			server.ExpectClose(1001, going)
+			server.Send(wstest.CloseFrame(1001, going))
+			server.CloseWrite()
+			server.ExpectEOF()
+			if err := wait(); err != nil {
+				t.Errorf("shutdown: %v", err)
+			}
+		})
+	}
+}
+
+// heldBack waits until a counter stands still.
+func heldBack(n *atomic.Int64) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for last := int64(-1); n.Load() != last; <-tick.C {
+		last = n.Load()
+	}
+}
+
 // TestAFloodBehindTheCloseFrame of wstape's own is not listened to for long.
 func TestAFloodBehindTheCloseFrame(t *testing.T) {
 	for name, change := range map[string]func(*setup){"": func(*setup) {}, "strict": strict, "staged": new(play).on(t)} {
@@ -481,9 +534,12 @@ func TestAFloodBehindTheCloseFrame(t *testing.T) {
 			wait, _ := r.shutdown()
 			client.ExpectClose(1001, going)
 			server.ExpectClose(1001, going)
-			pings := bytes.Repeat(wstest.Bytes(wstest.New(tape.Ping, "").From(tape.Client)), 1000)
-			for range 1000 {
-				if _, err := client.Conn.Write(pings); err != nil {
+			pings := bytes.Repeat(wstest.Bytes(wstest.New(tape.Ping, "").From(tape.Client)), 100)
+			tick := time.NewTicker(2 * time.Millisecond) // as fast as a test can read it again
+			defer tick.Stop()
+			for {
+				<-tick.C
+				if _, err := client.Conn.Write(pings); err != nil { // at the latest when the peer's patience ends
 					break
 				}
 			}
@@ -493,7 +549,7 @@ func TestAFloodBehindTheCloseFrame(t *testing.T) {
 				t.Errorf("shutdown: %v", err)
 			}
 			r.ending(1, tape.Ending{Kind: tape.EndClose, Code: 1001, Reason: going})
-			if n := len(r.frames(1, tape.Client)); n > 100_000 {
+			if n := len(r.frames(1, tape.Client)); n > 200_000 {
 				t.Errorf("%d frames are on the tape", n)
 			}
 			log.says(t, "limit=limits.close_timeout", "peer=client")

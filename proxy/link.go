@@ -32,8 +32,10 @@ type link struct {
 	closing closePayload
 	closed  bool // a close frame has been passed on
 	hungUp  bool // nothing more is passed on: our own close frame has been sent, or nothing can be
-	late    int  // frames that came since
+	late    int  // frames that have come too late since
 	broken  bool // dst takes nothing more
+
+	lateSince time.Time // when the first bytes came behind our own close frame
 }
 
 // run passes bytes on until the direction ends.
@@ -71,9 +73,14 @@ func (l *link) readOnce() bool {
 	return going && !l.heedless()
 }
 
-// maxLate is how many frames may come behind our own close frame. They only wait
-// to be over, but whoever keeps track of what became of each has work with them.
-const maxLate = 10_000
+// Behind our own close frame comes at first what was on its way before a peer could
+// know of it, which sockets may hold for a slow receiver. Of what comes later there may be
+// no more than maxLate frames: they only wait to be over, but whoever keeps track
+// of what became of each has work with them.
+const (
+	lateGrace = time.Second
+	maxLate   = 10_000
+)
 
 // heedless ends the session when its peer goes on and on behind our close frame.
 func (l *link) heedless() bool {
@@ -147,8 +154,18 @@ func (l *link) look() {
 
 // count counts the frames among the parts that come too late.
 func (l *link) count() {
+	if !l.hungUp {
+		return
+	}
+	now := time.Now()
+	if l.lateSince.IsZero() {
+		l.lateSince = now
+	}
+	if now.Sub(l.lateSince) < lateGrace {
+		return
+	}
 	for i := range l.parts {
-		if p := &l.parts[i]; l.hungUp && (p.Begin || p.Raw) {
+		if p := &l.parts[i]; p.Begin || p.Raw {
 			l.late++
 		}
 	}

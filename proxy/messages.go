@@ -27,9 +27,8 @@ func (w *way) step() outcome {
 	}
 	if l.guard != nil {
 		if violation := l.inspect(); violation != "" {
-			l.count()
 			w.violated(violation)
-			return going(!l.heedless())
+			return goOn
 		}
 	}
 	switch p := &l.parts[0]; {

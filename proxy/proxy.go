@@ -56,7 +56,7 @@ type Config struct {
 	IdleTimeout      time.Duration                   // for the next request on a connection of plain HTTP; default 2 min
 	StallTimeout     time.Duration                   // how long a peer may take nothing of what is sent to it; default 1 h
 	KeepAlive        time.Duration                   // between questions whether a silent peer is there still; nine without an answer end it; default 15 s
-	CloseTimeout     time.Duration                   // how long nothing may move once a close frame or the end of a direction has been seen; default 15 s
+	CloseTimeout     time.Duration                   // how long nothing may move once a close frame or the end of a direction has been seen, and how long a session may last that is closed from here; default 15 s
 	Added            func(time.Duration)             // is told how long a chunk, of some, was kept between being read and being written; must be quick; may be nil
 	Log              *slog.Logger                    // what goes wrong; nil discards
 }

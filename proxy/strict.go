@@ -96,7 +96,6 @@ func (l *link) forwardStrict(chunk []byte) bool {
 			break
 		}
 		if violation := l.inspect(); violation != "" {
-			l.count()
 			l.session.tap.Parts(l.from, tape.LegIn, l.parts)
 			if !l.write(chunk[:passed]) {
 				return false
