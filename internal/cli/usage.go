@@ -83,7 +83,7 @@ func noSuchCommand(cmd *cobra.Command, args []string) error {
 		}
 	}
 	next := ""
-	if near := nearest(args[0], names); near != "" {
+	if near := levenshtein.Nearest(args[0], names); near != "" {
 		next = fmt.Sprintf("; did you mean %s?", near)
 	} else if cmd.HasParent() {
 		next = "; there are " + strings.Join(names, ", ")
@@ -113,20 +113,9 @@ func flagMistake(cmd *cobra.Command, err error) error {
 	case errors.As(err, &unknown):
 		var names []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-		if near := nearest(unknown.GetSpecifiedName(), names); near != "" {
+		if near := levenshtein.Nearest(unknown.GetSpecifiedName(), names); near != "" {
 			err = fmt.Errorf("%w; did you mean --%s?", err, near)
 		}
 	}
 	return usageError(cmd, err)
-}
-
-// nearest is the known name that a wrong one was probably meant to be, "" if there is none.
-func nearest(name string, known []string) (best string) {
-	least := 3
-	for _, k := range known {
-		if d := levenshtein.Distance(name, k); d < least && d < len(k)/2+1 {
-			best, least = k, d
-		}
-	}
-	return best
 }

@@ -276,7 +276,7 @@ func (p *patcher) check(n *ast.MemberNode) {
 		return
 	}
 	reason := fmt.Sprintf("%s has no field %q; ", root.Value, name.Value)
-	if near := nearest(name.Value, parts); near != "" {
+	if near := levenshtein.Nearest(name.Value, parts); near != "" {
 		reason += fmt.Sprintf("did you mean \"%s.%s\"?", root.Value, near)
 	} else {
 		reason += "there are ." + strings.Join(parts, " .")
@@ -352,7 +352,7 @@ func explain(text string, err error, offsets []shift) error {
 		for _, f := range Fields() {
 			names = append(names, f.Name)
 		}
-		if near := nearest(name, names); near != "" {
+		if near := levenshtein.Nearest(name, names); near != "" {
 			reason += fmt.Sprintf("; did you mean %q?", near)
 		} else {
 			reason += fmt.Sprintf("; see wstape help filter, or quote a text: %q", name)
@@ -384,15 +384,4 @@ func written(column int, offsets []shift) int {
 		}
 	}
 	return out
-}
-
-// nearest is the known name that is most like a wrong one.
-func nearest(name string, known []string) (best string) {
-	least := 3
-	for _, k := range known {
-		if d := levenshtein.Distance(name, k); d < least && d < len(k) {
-			best, least = k, d
-		}
-	}
-	return best
 }

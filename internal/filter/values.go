@@ -7,6 +7,7 @@ import (
 
 	"github.com/expr-lang/expr/ast"
 
+	"github.com/wstape/wstape/internal/levenshtein"
 	"github.com/wstape/wstape/tape"
 )
 
@@ -60,7 +61,7 @@ func (p *patcher) isWord(field, with ast.Node) {
 		return // a reserved one
 	}
 	reason := fmt.Sprintf("%s is never %q; ", name, word.Value)
-	if near := nearest(word.Value, known); near != "" {
+	if near := levenshtein.Nearest(word.Value, known); near != "" {
 		reason += fmt.Sprintf("did you mean %q?", near)
 	} else {
 		reason += "it is one of " + strings.Join(known, ", ")

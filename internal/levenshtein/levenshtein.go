@@ -21,3 +21,15 @@ func Distance(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// Nearest is the known word that a wrong one is most like, "" if it is like none:
+// no more than two bytes apart, and fewer than it has.
+func Nearest(word string, known []string) (best string) {
+	least := 3
+	for _, k := range known {
+		if d := Distance(word, k); d < least && d < len(k) {
+			best, least = k, d
+		}
+	}
+	return best
+}

@@ -12,3 +12,12 @@ func TestDistance(t *testing.T) {
 		}
 	}
 }
+
+func TestNearest(t *testing.T) {
+	known := []string{"t", "op", "len", "from", "form", "latency"}
+	for word, want := range map[string]string{"frm": "from", "latncy": "latency", "latttt": "", "oo": "op", "x": "", "lem": "len", "lxx": "len", "xxx": "", "form": "form"} {
+		if got := Nearest(word, known); got != want {
+			t.Errorf("%s: %q, want %q", word, got, want)
+		}
+	}
+}
