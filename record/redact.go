@@ -244,8 +244,8 @@ func (r *Redactor) URL(text string) string {
 
 // userinfo redacts what stands before the host (RFC 3986 section 3.2.1).
 func (r *Redactor) userinfo(text string) string {
-	scheme, rest, ok := strings.Cut(text, "://")
-	if !ok || strings.ContainsAny(scheme, "/?#") {
+	before, rest, ok := strings.Cut(text, "//")
+	if !ok || before != "" && !strings.HasSuffix(before, ":") || strings.ContainsAny(before, "/?#") {
 		return text
 	}
 	authority := rest
@@ -256,7 +256,7 @@ func (r *Redactor) userinfo(text string) string {
 	if at < 0 {
 		return text
 	}
-	return scheme + "://" + r.pseudonym(rest[:at]) + rest[at:]
+	return before + "//" + r.pseudonym(rest[:at]) + rest[at:]
 }
 
 func (r *Redactor) query(text string) string {

@@ -71,6 +71,8 @@ func TestSecretsOfURLsAreReplacedAndNothingElse(t *testing.T) {
 		"/?%zz=1&password=2":             "/?%zz=1&password=*",
 		"http://ann:a@b@h/p@q?token=1":   "http://*@h/p@q?token=*",
 		"ws://ann@h":                     "ws://*@h",
+		"//ann:secret@h/p":               "//*@h/p",
+		"p//ann:secret@h/p":              "p//ann:secret@h/p",
 		"ws://h/ann:secret@x":            "ws://h/ann:secret@x",
 		"ws://h?ann:secret@x":            "ws://h?ann:secret@x",
 		"/p?to=ws://ann:secret@h":        "/p?to=ws://ann:secret@h",
