@@ -412,8 +412,10 @@ func (s *Store) Close() error {
 // Abandon is Close for who failed at what the tape was opened for: if Open made it
 // and it has no session, it goes again, where the system removes open files.
 func (s *Store) Abandon() error {
-	if u, err := s.Usage(context.Background()); s.made && err == nil && u.Sessions == 0 {
-		_ = os.Remove(s.path) // while the lock is held: who waits for it makes a new one
+	if s.made {
+		if u, err := s.Usage(context.Background()); err == nil && u.Sessions == 0 {
+			_ = os.Remove(s.path) // while the lock is held: who waits for it makes a new one
+		}
 	}
 	return s.Close()
 }

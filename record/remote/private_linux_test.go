@@ -33,6 +33,9 @@ func TestDirectoryOfSomebodyElse(t *testing.T) {
 	if err := makePrivate(dir); err == nil {
 		t.Error("it is taken for one's own")
 	}
+}
+
+func TestLinkInThePlaceOfTheDirectory(t *testing.T) {
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(t.TempDir(), link); err != nil {
 		t.Fatal(err)
