@@ -153,7 +153,7 @@ func locate(err error, line int, text []byte) error {
 	switch {
 	case errors.As(err, &syntax):
 		column = base + int(syntax.Offset)
-		if column >= len(bytes.TrimRight(text, "\r\n")) && inner.error == nil {
+		if syntax.Error() == "unexpected end of JSON input" {
 			err = fmt.Errorf("the line is cut off: %w", err)
 		}
 	case errors.As(err, &wrong):

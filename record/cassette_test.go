@@ -215,6 +215,7 @@ func TestMistakeInACassetteIsLocated(t *testing.T) {
 		{"unknown value", head + `{"from":"client","op":"txet","text":"a"}`, 2, 23, `op "txet"`},
 		{"no sender", head + `{"text":"a"}`, 2, 0, `"from"`},
 		{"no session", `{"from":"client","text":"a"}`, 1, 0, "not a cassette"},
+		{"a comma behind it", head + `{"from":"client","text":"a"},`, 2, 29, "invalid character ','"},
 		{"not JSON at all", "To whom it may concern", 1, 0, "not a cassette"},
 		{"no version", `{"wstape":null}`, 1, 2, "not a cassette"},
 		{"not JSON, but meant to be", `{"wstape":1,"session":{]}`, 1, 24, "invalid character"},
