@@ -240,7 +240,7 @@ func (w *tailer) print(e *record.Entry, s *tailed, lines iter.Seq2[*tape.Line, e
 		}
 		if line.Message == nil {
 			w.announce(e, s)
-			s.matched = true
+			s.matched = s.matched || w.period.has(e.Started, line.T)
 			w.event(e, "mark", line.T, line, w.layout.line(line, nil))
 			continue
 		}
@@ -263,7 +263,7 @@ func (w *tailer) print(e *record.Entry, s *tailed, lines iter.Seq2[*tape.Line, e
 			body = json.RawMessage(text)
 		}
 		w.announce(e, s)
-		s.matched = true
+		s.matched = s.matched || w.period.has(e.Started, line.T)
 		w.event(e, "message", line.T, body, w.layout.line(line, &x))
 	}
 	return nil
