@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 )
@@ -12,6 +13,6 @@ type addresses struct {
 }
 
 // writeAddrFile tells where the listeners are, once they accept.
-func writeAddrFile(path string, a addresses) error {
-	return writeWhole(path, 0o644, func(w io.Writer) error { return json.NewEncoder(w).Encode(a) })
+func writeAddrFile(ctx context.Context, path string, a addresses) error {
+	return writeWhole(ctx, path, 0o644, func(w io.Writer) error { return json.NewEncoder(w).Encode(a) })
 }

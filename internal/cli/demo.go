@@ -64,7 +64,7 @@ func (a *app) demo(ctx context.Context, listen string, once bool) (err error) {
 		_ = os.RemoveAll(dir)
 		return fail(exitUsage, "%w", err)
 	}
-	s, err := a.startService(c, sockets{})
+	s, err := a.startService(ctx, c, sockets{})
 	if err != nil {
 		_ = os.RemoveAll(dir)
 		return err

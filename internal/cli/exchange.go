@@ -151,7 +151,7 @@ func (a *app) export(ctx context.Context, f format, targets []target, o *exporti
 	write := func(w io.Writer) error { return a.write(ctx, w, f, targets, o) }
 	switch {
 	case file != "":
-		return writeWhole(file, 0o644, write)
+		return writeWhole(ctx, file, 0o644, write)
 	case f == formatPcapng && isTerminal(a.Stdout):
 		return fail(exitUsage, "pcapng is not for terminals: name a file with --out, or pipe it")
 	}

@@ -54,7 +54,7 @@ configuration are served.`,
 		if err != nil {
 			return err
 		}
-		s, err := a.startService(c, given)
+		s, err := a.startService(cmd.Context(), c, given)
 		if err != nil {
 			return err
 		}
@@ -112,8 +112,8 @@ type service struct {
 
 // startService opens everything that the configuration asks for, the listener
 // first, so that a busy port leaves no tape behind. Listeners that are given are
-// used instead of new ones.
-func (a *app) startService(c *config.Config, given sockets) (_ *service, err error) {
+// used instead of new ones. Until ends the starting only.
+func (a *app) startService(until context.Context, c *config.Config, given sockets) (_ *service, err error) {
 	list, err := routes(c)
 	if err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func (a *app) startService(c *config.Config, given sockets) (_ *service, err err
 		at.Admin = s.admin.Addr().String()
 	}
 	if c.AddrFile != "" {
-		if err := writeAddrFile(c.AddrFile, at); err != nil {
+		if err := writeAddrFile(until, c.AddrFile, at); err != nil {
 			return nil, err
 		}
 	}

@@ -281,7 +281,7 @@ type report interface {
 func (f *replayFlags) printReport(a *app, r report) error {
 	write := map[string]func(io.Writer) error{"text": r.WriteText, "json": r.WriteJSON, "junit": r.WriteJUnit}[f.report]
 	if f.reportFile != "" {
-		return writeWhole(f.reportFile, 0o644, write)
+		return writeWhole(a.hard, f.reportFile, 0o644, write)
 	}
 	var out bytes.Buffer
 	err := write(&out)

@@ -72,14 +72,14 @@ its sessions, all else in the file stays as it is. With --out, into a copy.`,
 		case printOnly:
 			return nil
 		case out != "" && onTape:
-			return writeWhole(out, 0o644, func(w io.Writer) error { return writeRuled(ctx, w, targets, learned) })
+			return writeWhole(ctx, out, 0o644, func(w io.Writer) error { return writeRuled(ctx, w, targets, learned) })
 		case out != "":
-			return ruleCassette(args[0], out, learned)
+			return ruleCassette(ctx, args[0], out, learned)
 		case onTape && found > 0:
 			fmt.Fprintln(a.Stderr, "wstape: name a cassette with --out FILE to keep the rules: a tape cannot carry them")
 			return nil
 		case found > 0:
-			return ruleCassette(args[0], args[0], learned)
+			return ruleCassette(ctx, args[0], args[0], learned)
 		}
 		return nil
 	}
@@ -131,7 +131,7 @@ func writeRuled(ctx context.Context, w io.Writer, targets []target, l *replay.Le
 }
 
 // ruleCassette writes a cassette file with rules in its sessions' lines.
-func ruleCassette(from, to string, l *replay.Learned) error {
+func ruleCassette(ctx context.Context, from, to string, l *replay.Learned) error {
 	text, err := os.ReadFile(from)
 	if err != nil {
 		return fail(exitReach, "%w", err)
@@ -140,7 +140,7 @@ func ruleCassette(from, to string, l *replay.Learned) error {
 	if err != nil {
 		return fail(exitReach, "put the rules into %s: %w", from, err)
 	}
-	return writeWhole(to, 0o644, func(w io.Writer) error {
+	return writeWhole(ctx, to, 0o644, func(w io.Writer) error {
 		_, err := w.Write(ruled)
 		return err
 	})

@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -173,7 +174,7 @@ func (c *cassetteFile) put(e *episode, head []byte) error {
 	if len(before) > 0 && !bytes.HasSuffix(before, []byte("\n")) {
 		before = append(slices.Clip(before), '\n')
 	}
-	err := writeWhole(c.path, 0o600, func(w io.Writer) error {
+	err := writeWhole(context.Background(), c.path, 0o600, func(w io.Writer) error {
 		if _, err := e.file.Seek(0, io.SeekStart); err != nil {
 			return err
 		}

@@ -89,7 +89,7 @@ code 1 if there was one. Without --once it serves until Ctrl-C.`,
 		}
 		fmt.Fprintf(a.Stderr, "wstape: %s://%s plays %s of %s\n", scheme, ln.Addr(), count(len(r.Plans), "session"), strings.Join(args, " "))
 		if c.AddrFile != "" {
-			if err := writeAddrFile(c.AddrFile, addresses{Listen: ln.Addr().String()}); err != nil {
+			if err := writeAddrFile(cmd.Context(), c.AddrFile, addresses{Listen: ln.Addr().String()}); err != nil {
 				return err
 			}
 		}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -12,15 +13,20 @@ import (
 
 // writeWhole writes a file so that nobody ever sees half of it, not even after a
 // power failure. A new one has the mode, as far as the umask allows, and one that
-// is replaced keeps its own. Pipes and devices, such as /dev/stdout, are written to.
-func writeWhole(path string, mode os.FileMode, write func(io.Writer) error) error {
+// is replaced keeps its own. Pipes, devices and what this process has open, such as
+// /dev/stdout, are written to, which may have to wait for who reads; ctx ends that.
+func writeWhole(ctx context.Context, path string, mode os.FileMode, write func(io.Writer) error) error {
 	there, err := os.Stat(path)
 	switch {
 	case err != nil: // it is new
 	case there.IsDir():
 		return fail(exitReach, "write %s: it is a directory; name a file in it", path)
-	case !there.Mode().IsRegular() || strings.HasPrefix(path, "/dev/"):
-		return writeInto(path, write)
+	case !there.Mode().IsRegular() || isOpen(path):
+		_, err := within(ctx, func() (int, error) { return 0, writeInto(path, write) })
+		if errors.Is(err, errInterrupted) {
+			err = fail(exitReach, "write %s: %w: nobody reads it", path, err)
+		}
+		return err
 	}
 	target := path
 	if there != nil {
@@ -66,9 +72,14 @@ func (w namedWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// writeInto writes to what is there and stays.
+// isOpen reports whether a path is one of this process's own files.
+func isOpen(path string) bool {
+	return path == "/dev/stdout" || path == "/dev/stderr" || strings.HasPrefix(path, "/dev/fd/") || strings.HasPrefix(path, "/proc/self/fd/")
+}
+
+// writeInto writes to what is there and stays, behind what is in it.
 func writeInto(path string, write func(io.Writer) error) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return fail(exitReach, "write %s: %w", path, reason(err))
 	}

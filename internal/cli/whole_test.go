@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -35,14 +36,14 @@ func TestWriteWhole(t *testing.T) {
 		{"link", "far", 0o600},
 		{"dangling", "dangling", 0o640},
 	} {
-		must(t, writeWhole(path(tc.name), 0o644, says("new")))
+		must(t, writeWhole(t.Context(), path(tc.name), 0o644, says("new")))
 		got, err := os.ReadFile(path(tc.file))
 		info, _ := os.Lstat(path(tc.file))
 		if err != nil || string(got) != "new" || info.Mode() != tc.mode {
 			t.Errorf("%s: %q with mode %v, %v", tc.name, got, info.Mode(), err)
 		}
 		failure := errors.New("enough")
-		if err := writeWhole(path(tc.name), 0o644, func(w io.Writer) error { fmt.Fprint(w, "half"); return failure }); err != failure {
+		if err := writeWhole(t.Context(), path(tc.name), 0o644, func(w io.Writer) error { fmt.Fprint(w, "half"); return failure }); err != failure {
 			t.Errorf("%s: %v", tc.name, err)
 		}
 		if again, _ := os.ReadFile(path(tc.file)); string(again) != "new" {
@@ -66,17 +67,38 @@ func TestWriteIntoPipe(t *testing.T) {
 		text, _ := os.ReadFile(path)
 		got <- string(text)
 	}()
-	must(t, writeWhole(path, 0o644, says("new")))
+	must(t, writeWhole(t.Context(), path, 0o644, says("new")))
 	if text := <-got; text != "new" {
 		t.Errorf("through the pipe came %q", text)
 	}
 	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != os.ModeNamedPipe {
 		t.Errorf("the pipe is %v, %v", info.Mode(), err)
 	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := writeWhole(cancelled, path, 0o644, says("new")); !errors.Is(err, errInterrupted) {
+		t.Errorf("a pipe that nobody reads: %v", err)
+	}
+	if f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0); err == nil { // lets the writer go
+		defer f.Close()
+	}
 	before, err := os.Lstat(os.DevNull)
 	must(t, err)
-	must(t, writeWhole(os.DevNull, 0o644, says("new")))
+	must(t, writeWhole(t.Context(), os.DevNull, 0o644, says("new")))
 	if after, err := os.Lstat(os.DevNull); err != nil || after.Mode() != before.Mode() {
 		t.Errorf("%s is %v, %v", os.DevNull, after.Mode(), err)
+	}
+}
+
+// TestWriteIntoWhatIsOpen puts a text behind what a redirection has left there.
+func TestWriteIntoWhatIsOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	must(t, os.WriteFile(path, []byte("old text, "), 0o600))
+	f, err := os.Open(path)
+	must(t, err)
+	defer f.Close()
+	must(t, writeWhole(t.Context(), fmt.Sprintf("/dev/fd/%d", f.Fd()), 0o644, says("new")))
+	if got, err := os.ReadFile(path); err != nil || string(got) != "old text, new" {
+		t.Errorf("%q, %v", got, err)
 	}
 }
