@@ -239,6 +239,9 @@ func (f *Follower) Finish(ctx context.Context) iter.Seq2[*tape.Line, error] {
 				return
 			}
 			entry = &now
+			if !rest(f.Poll(ctx), entry, yield) {
+				return
+			}
 		}
 		going := true
 		f.records.end(entry, func(rec *Record, _ error) bool {
@@ -250,6 +253,20 @@ func (f *Follower) Finish(ctx context.Context) iter.Seq2[*tape.Line, error] {
 			f.drain(yield)
 		}
 	}
+}
+
+// rest yields what came of a session, which has ended, since it was polled: it may have
+// ended only then. False if reading ends with that.
+func rest[T any](poll iter.Seq2[T, error], e *Entry, yield func(T, error) bool) bool {
+	if e.State == tape.Open {
+		return true
+	}
+	for v, err := range poll {
+		if !yield(v, err) || err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // poller is what both views of a session have in common.
@@ -402,6 +419,9 @@ func (f *framer) Finish(ctx context.Context) iter.Seq2[*tape.Frame, error] {
 		entry, err := f.r.Session(ctx, f.records.n)
 		if err != nil {
 			yield(nil, err)
+			return
+		}
+		if !rest(f.Poll(ctx), &entry, yield) {
 			return
 		}
 		for _, s := range f.out.waiting() {

@@ -58,6 +58,51 @@ func TestFollowHasNoSeam(t *testing.T) {
 	}
 }
 
+// endsMeanwhile is a tape on which a session goes on and ends just before it is
+// looked at for the nth time.
+type endsMeanwhile struct {
+	Reader
+	looks int
+	end   func()
+}
+
+func (e *endsMeanwhile) Session(ctx context.Context, n uint64) (Entry, error) {
+	if e.looks--; e.looks == 0 {
+		e.end()
+	}
+	return e.Reader.Session(ctx, n)
+}
+
+// TestSessionEndsWhileItIsRead: what came last is neither damaged nor missing.
+func TestSessionEndsWhileItIsRead(t *testing.T) {
+	read := func(looks int, view func(r Reader) []string) []string {
+		store := NewMemory()
+		r := NewRecorder(store, Options{})
+		tap := begin(t, r, "")
+		tap.Parts(server, both, []tape.Part{whole(text, "first"), beginning(text, 6, "sec")})
+		must(t, r.Flush(t.Context()))
+		got := view(&endsMeanwhile{store, looks, func() {
+			tap.Parts(server, both, []tape.Part{piece("ond"), whole(text, "third")})
+			tap.End(eof)
+			must(t, r.Flush(t.Context()))
+		}})
+		must(t, r.Close())
+		return got
+	}
+	for looks := 1; looks <= 2; looks++ { // when reading begins, and when it comes to its end
+		got := read(looks, func(r Reader) []string { return linesOnce(t, r, ReadOptions{}) })
+		equal(t, got, []string{`1 server text "first"`, `2 server text "second"`, `3 server text "third"`})
+	}
+	got := read(1, func(r Reader) (out []string) {
+		for f, err := range Frames(t.Context(), r, 1, ReadOptions{}) {
+			must(t, err)
+			out = append(out, string(f.Payload))
+		}
+		return out
+	})
+	equal(t, got, []string{"first", "second", "third"})
+}
+
 func TestFollowEndsWithItsContext(t *testing.T) {
 	w := newWriter(t)
 	w.send(client, whole(text, "a"))
