@@ -131,12 +131,13 @@ func (s *Store) write(b record.Batch, merge merging) error {
 
 // Past hurryBytes in one batch the disk or the CPU is what holds traffic up;
 // s2 costs a third of zstd's time then.
-// Growing the file costs an fsync, so it grows in larger steps; Close gives back
-// what was not needed.
+// Growing the file costs an fsync, so it grows in larger steps, but to no more than
+// about twice its length at once; Close gives back what was not needed.
 const (
 	hurryBytes = 2 << 20
 	hurryAlloc = 128 << 20
 	calmAlloc  = 16 << 20
+	leastAlloc = 64 << 10
 )
 
 // beginWrite readies the memory that a write packs into.
@@ -149,6 +150,8 @@ func (s *Store) beginWrite(b *record.Batch) {
 	s.blockCodec, s.db.AllocSize = record.Zstd, calmAlloc
 	if size > hurryBytes {
 		s.blockCodec, s.db.AllocSize = record.S2, hurryAlloc
+	} else {
+		s.db.AllocSize = min(calmAlloc, max(leastAlloc, int(s.length)))
 	}
 	for i := range s.packers {
 		s.packers[i].room.reset()

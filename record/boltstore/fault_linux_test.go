@@ -212,7 +212,13 @@ func TestMapThatCannotBeMade(t *testing.T) {
 		return
 	}
 	path := filepath.Join(quickDir(t), "t.db")
+	var was unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_AS, &was))
+	short := was
+	short.Cur = addressSpace(t) + 1<<30 // no room for the map that a tape has from the start
+	must(t, unix.Setrlimit(unix.RLIMIT_AS, &short))
 	s := open(t, path)
+	must(t, unix.Setrlimit(unix.RLIMIT_AS, &was))
 	random := random(t)
 	n := uint64(1)
 	grow := func(until func(size int64, err error) bool) {
@@ -226,9 +232,6 @@ func TestMapThatCannotBeMade(t *testing.T) {
 		}
 	}
 	grow(func(size int64, _ error) bool { return size > 20<<20 })
-	var was unix.Rlimit
-	must(t, unix.Getrlimit(unix.RLIMIT_AS, &was))
-	short := was
 	short.Cur = addressSpace(t) + 24<<20 // a map of 64 MiB does not fit, for which one of 32 goes
 	must(t, unix.Setrlimit(unix.RLIMIT_AS, &short))
 	var failed error

@@ -2,6 +2,10 @@ package boltstore
 
 import "golang.org/x/sys/unix"
 
+// mapRoom is how long a tape may get before its map must be made anew: 64 GiB, of
+// addresses only; 1 MiB where they have 32 bits.
+const mapRoom = 1 << (20 + 16*(^uint(0)>>63))
+
 // forget unmaps the pages of the file that bbolt has touched: what it inserts
 // makes it read the neighbours, through its map of the file, and those pages
 // would count as this process's memory for good. They stay in the page cache.

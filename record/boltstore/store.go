@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -189,18 +190,28 @@ var errReplaced = errors.New("it was replaced while it was being opened")
 
 const replacedTries = 5
 
-// openFile opens the bbolt file with its lock.
+// openFile opens the bbolt file with its lock. A map that grows with the file would
+// have writing wait for everybody who reads, so one that is written has room from
+// the start, where there are addresses for that.
 func (s *Store) openFile(readOnly bool, patience time.Duration) (err error) {
-	s.db, err = bbolt.Open(s.path, 0o600, &bbolt.Options{
+	o := bbolt.Options{
 		Timeout: patience, ReadOnly: readOnly, FreelistType: bbolt.FreelistMapType,
 		OpenFile: func(path string, flag int, mode os.FileMode) (_ *os.File, err error) {
 			s.file, err = os.OpenFile(path, flag, mode)
 			return s.file, err
 		},
-	})
+	}
+	if !readOnly {
+		o.InitialMmapSize = mapRoom
+	}
+	if s.db, err = bbolt.Open(s.path, 0o600, &o); errors.Is(err, syscall.ENOMEM) {
+		o.InitialMmapSize = 0
+		s.db, err = bbolt.Open(s.path, 0o600, &o)
+	}
 	if err != nil {
 		return explain(err)
 	}
+	s.db.AllocSize = leastAlloc
 	if !s.inPlace() {
 		return errReplaced
 	}
