@@ -79,9 +79,11 @@ func TestWriteIntoPipe(t *testing.T) {
 	if err := writeWhole(cancelled, path, 0o644, says("new")); !errors.Is(err, errInterrupted) {
 		t.Errorf("a pipe that nobody reads: %v", err)
 	}
-	if f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0); err == nil { // lets the writer go
-		defer f.Close()
-	}
+	late, err := os.OpenFile(path, os.O_RDWR, 0) // lets the writer go, which may come to it only now
+	must(t, err)
+	defer late.Close()
+	_, err = io.ReadFull(late, make([]byte, len("new")))
+	must(t, err)
 	before, err := os.Lstat(os.DevNull)
 	must(t, err)
 	must(t, writeWhole(t.Context(), os.DevNull, 0o644, says("new")))
