@@ -252,6 +252,7 @@ func TestConnectionsAreCountedWhateverBecomesOfThem(t *testing.T) {
 			_ = refused.Conn.Close()
 			part(client, server)
 			quiet(t, r)
+			settled(t, r) // its place among the sessions becomes free a moment later
 		}
 	}
 }
