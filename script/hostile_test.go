@@ -261,9 +261,10 @@ func TestTooManyTimers(t *testing.T) {
 
 func TestTimerFlood(t *testing.T) {
 	for _, work := range []string{``, `throw new Error("in a timer")`, `for (;;);`, `return Promise.reject(1)`, `setInterval(() => {}, 0)`} {
-		l := openOne(t, Options{Timeout: 20 * time.Millisecond, grace: 20 * time.Second}, hostileHook(`
-			for (let i = 0; i < 100; i++) setInterval(() => { `+work+` }, 0)
-			setTimeout(() => session.note("flooded"), 1)`))
+		// The hook must have time to set them all, also on a busy machine.
+		l := openOne(t, Options{Timeout: 100 * time.Millisecond, grace: 20 * time.Second}, hostileHook(`
+			setTimeout(() => session.note("flooded"), 1)
+			for (let i = 0; i < 100; i++) setInterval(() => { `+work+` }, 0)`))
 		l.say("go")
 		l.wait(t, "note flooded")
 		for range 5 {
